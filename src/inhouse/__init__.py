@@ -1,0 +1,38 @@
+"""Inhouse brings your AI in house.
+
+The story, and the order of the packages:
+
+    call -> route -> run -> record -> feedback -> dataset -> train -> publish -> register
+         -> evaluate -> roll out -> monitor
+
+The way of a request, from the socket to the answer:
+
+    api.dispatch        one ASGI application in front; hot paths go to
+    api.hot             lean handlers: read, check, call the gateway, answer
+    gateway.call        one call from its input to its recorded answer
+    gateway.route       which arm, by a salted hash of the unit (pure)
+    gateway.fallback    the chain under one deadline
+    inference           what answers: an upstream, the embedded general model, an own model
+    tasks.outputs       what a model said becomes a valid output, or a failure
+    interactions.record the batching recorder
+
+The way of a correction into a served model:
+
+    feedback.submit     a statement about an interaction
+    datasets.snapshot   curated, deduplicated, split, frozen, named by its hash
+    training.execute    a recipe runs on it in a child process
+    store.publish       stage, verify, finalize: files in the ModelStore
+    registry.versions   the next version of the task, a candidate
+    evaluation.run      scored beside the general model and the floors; the gate
+    registry.move       traffic moves to it, in numbered revisions of the route
+
+Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml), ``db`` and
+``migrations`` (one schema, two databases), ``tasks`` (what can be asked), ``serving`` (references
+to open backends), ``jobs`` (background work with leases), ``monitoring`` (cost, latency,
+independence), ``bootstrap`` (wires all of it), and the edges: ``api`` (HTTP), ``client`` (the
+SDK), ``cli`` (the command line). ``testing`` is for those who extend it.
+"""
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]

@@ -1,0 +1,106 @@
+"""The ASGI application over a wired App."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from inhouse import __version__
+from inhouse.api import (
+    datasets,
+    evaluations,
+    health,
+    independence,
+    interactions,
+    jobs,
+    routes,
+    tasks,
+    training,
+    versions,
+)
+from inhouse.api.auth import Access
+from inhouse.api.dispatch import Dispatcher
+from inhouse.api.document import describe
+from inhouse.api.problems import BadRequest, FieldError, MethodNotAllowed, render, unexpected
+from inhouse.bootstrap import App
+from inhouse.core.errors import InhouseError, NotFound
+
+_AREAS = (
+    tasks,
+    interactions,
+    datasets,
+    training,
+    versions,
+    evaluations,
+    routes,
+    jobs,
+    independence,
+    health,
+)
+_CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
+
+
+def app(wired: App) -> Dispatcher:
+    """The ASGI application. Its lifespan starts the App and, at the end, stops it."""
+    access = Access(wired.keys)
+    stopping = asyncio.Event()
+    return Dispatcher(wired, access, _control(wired, access, stopping), stopping)
+
+
+def _control(wired: App, access: Access, stopping: asyncio.Event) -> FastAPI:
+    control = FastAPI(
+        title="Inhouse",
+        version=__version__,
+        description="Brings your AI in house.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    control.state.wired, control.state.access, control.state.stopping = wired, access, stopping
+    for area in _AREAS:
+        control.include_router(area.router)
+    control.add_exception_handler(InhouseError, _answer)
+    control.add_exception_handler(RequestValidationError, _answer)
+    control.add_exception_handler(HTTPException, _answer)
+    control.add_exception_handler(Exception, _answer)
+    describe(control)
+    return control
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    status, headers, body = render(_known(request, error), request.scope)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+def _known(request: Request, error: Exception) -> InhouseError:
+    match error:
+        case InhouseError():
+            return error
+        case RequestValidationError():
+            return _field_error(error)
+        case HTTPException(status_code=405):
+            return MethodNotAllowed(f"{request.url.path} does not take {request.method}")
+        case HTTPException(status_code=404):
+            return NotFound(
+                f"there is nothing at {request.url.path}",
+                code="no-such-path",
+                hint="see /openapi.json",
+            )
+        case HTTPException():
+            return BadRequest(str(error.detail), field="", code="bad-request")
+        case _:
+            return unexpected(error, request.scope)
+
+
+def _field_error(error: RequestValidationError) -> FieldError:
+    """The first thing that does not fit, with the path of its field."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:])
+    code = _CODES.get(first["type"], "invalid-field")
+    return FieldError(f"{field or 'the body'}: {first['msg']}", field=field, code=code)

@@ -1,0 +1,147 @@
+"""Reading a request's body: bounded, JSON only, and with messages that name the field at fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from inhouse.api.problems import BadRequest, FieldError, TooLarge, UnsupportedType
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+T = TypeVar("T")
+
+LIMIT = 10 * 1024 * 1024
+_AT = re.compile(r"(?P<what>.*?)(?: - at (?P<where>.*))?\Z", re.DOTALL)
+_PATH = re.compile(r"(?:(?P<part>`key`) in )?`\$(?P<path>.*)`\Z")
+_MISSING = re.compile(r"Object missing required field `(.*)`\Z", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
+_TYPE = re.compile(r"Expected `(.*?)`, got `(.*)`\Z")
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
+
+
+class Gone(Exception):
+    """The client hung up before its request was complete."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that (lower-case) name, as text."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body, at most 10 MiB. Raises TooLarge, UnsupportedType, Gone.
+
+    Whoever declares no type is refused too: a browser sends such a body to another site unasked.
+    """
+    declared = header(scope, b"content-type") or "nothing"
+    if declared.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedType(
+            f"the body is declared as {declared}", hint="send content-type: application/json"
+        )
+    length = header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length) > LIMIT:
+        raise _too_large()
+    return await _collect(receive)
+
+
+async def _collect(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Gone
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > LIMIT:
+            raise _too_large()
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"the body is over {LIMIT // 1024 // 1024} MiB", hint="send less in one call")
+
+
+def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode a body. Raises BadRequest when it is not JSON, FieldError when a field is wrong."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(_why(error), field="", code="not-json", hint="see RFC 8259") from None
+
+
+def convert(value: Any, type_: type[T]) -> T:
+    """Check a decoded value against a struct. Raises FieldError."""
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return "the body is not UTF-8"
+        case RecursionError():
+            return "the body is not JSON that we read: it is nested too deeply"
+        case _ if "truncated" in str(error):
+            return "the body is not JSON: it ends too early, or holds half of a surrogate pair"
+    reason = str(error).removeprefix("JSON is malformed: ")
+    return f"the body is not JSON: {reason}"
+
+
+def _explain(text: str) -> FieldError:
+    """One of msgspec's messages in our words, with the field's path in front."""
+    parts = _AT.match(text)
+    what, where = (parts["what"], parts["where"]) if parts else (text, None)
+    path = _path(where)
+    if found := _MISSING.match(what):
+        field = _join(path, found[1])
+        return FieldError(f"{field} is missing", field=field, code="missing-field")
+    if found := _UNKNOWN.match(what):
+        field = _join(path, found[1])
+        return FieldError(f"{field} is no field of this request", field=field, code="unknown-field")
+    return FieldError(f"{path or 'the body'}: {_reason(what)}", field=path)
+
+
+def _path(where: str | None) -> str:
+    found = _PATH.match(where or "")
+    if found is None:
+        return ""
+    path = found["path"].replace("[...]", ".*").lstrip(".")
+    return f"a key of {path}" if found["part"] else path
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _reason(what: str) -> str:
+    if found := _TYPE.match(what):
+        return f"expected {_words(found[1])}, got {_words(found[2])}"
+    for kind, words in _WORDS.items():
+        what = what.replace(f"`{kind}`", words)
+    return what[:1].lower() + what[1:].replace("`", "")
+
+
+def _words(kinds: str) -> str:
+    return " or ".join(_WORDS.get(kind, kind) for kind in kinds.split(" | "))

@@ -1,0 +1,37 @@
+"""What the control routes depend on: the wired App, and who is asking with which permission."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from inhouse.api.auth import Access, Principal
+from inhouse.bootstrap import App
+from inhouse.client.control import Id, Name
+from inhouse.gateway.keys import Permission
+
+
+async def _wired(request: Request) -> App:
+    app: App = request.app.state.wired
+    return app
+
+
+def _needs(permission: Permission) -> Callable[[Request], Awaitable[Principal]]:
+    async def check(request: Request) -> Principal:
+        access: Access = request.app.state.access
+        return access.require(request.scope, permission)
+
+    return check
+
+
+Wired = Annotated[App, Depends(_wired)]
+Caller = Annotated[Principal, Depends(_needs(Permission.CALL))]
+Reader = Annotated[Principal, Depends(_needs(Permission.READ))]
+Operator = Annotated[Principal, Depends(_needs(Permission.OPERATE))]
+
+OfTask = Annotated[Name | None, Query(description="Only this task.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+PathId = Id
+PathTask = Name

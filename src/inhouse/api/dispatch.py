@@ -1,0 +1,143 @@
+"""One ASGI application in front: hot routes by their path, everything else to FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from inhouse.api.auth import Access
+from inhouse.api.body import Gone, Receive, Scope, Send, header, parse, read_body
+from inhouse.api.hot import HotRoutes, Response
+from inhouse.api.problems import MethodNotAllowed, render, unexpected
+from inhouse.bootstrap import App
+from inhouse.core.errors import InhouseError
+
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[[Scope, Receive], Awaitable[Response]]
+
+_TASKS, _RUN = "/v1/tasks/", "/run"
+_json = msgspec.json.Decoder()
+_BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
+
+
+class Dispatcher:
+    """The ASGI application of a wired ``App``.
+
+    ``control`` answers what is not hot. ``stopping`` is set when the server begins to shut down, so
+    that streams end. ``failure`` is what kept the App from starting or stopping, if anything did.
+    """
+
+    def __init__(self, app: App, access: Access, control: AsgiApp, stopping: asyncio.Event) -> None:
+        self._app = app
+        self._hot = HotRoutes(app, access)
+        self._exact = {"/v1/chat/completions": self._hot.chat, "/v1/feedback": self._hot.feedback}
+        self._control = control
+        self.stopping = stopping
+        self.failure: Exception | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        with suppress(Gone):
+            handler = self._handler(scope["path"])
+            if handler is None:
+                await self._pass_on(scope, receive, send)
+            else:
+                await _write(send, await self._answer(handler, scope, receive))
+
+    def _handler(self, path: str) -> Handler | None:
+        if path.startswith(_TASKS) and path.endswith(_RUN):
+            task = path[len(_TASKS) : -len(_RUN)]
+            return partial(self._hot.run, task) if task and "/" not in task else None
+        return self._exact.get(path)
+
+    async def _answer(self, handler: Handler, scope: Scope, receive: Receive) -> Response:
+        try:
+            _check_method(scope)
+            return await handler(scope, receive)
+        except InhouseError as error:
+            return Response(*render(error, scope))
+        except Gone:
+            raise
+        except Exception as error:  # noqa: BLE001 the request is the boundary
+            return Response(*render(unexpected(error, scope), scope))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """To FastAPI, with a body that is read and bounded by the same rules as the hot ones."""
+        try:
+            if _has_body(scope):
+                body = await read_body(scope, receive)
+                parse(_json, body)
+                receive = _replay(body, receive)
+            await self._control(scope, receive, send)
+        except InhouseError as error:
+            await _write(send, Response(*render(error, scope)))
+        except Gone:
+            raise
+        except Exception:  # noqa: BLE001 FastAPI's handler logged and answered it, then raised
+            return
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        if not await self._step(self._start, "startup", send):
+            return
+        await receive()
+        await self._step(self._stop, "shutdown", send)
+
+    async def _step(self, step: Callable[[], Awaitable[None]], name: str, send: Send) -> bool:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001 the server is told, and raises it
+            self.failure = error
+            await send({"type": f"lifespan.{name}.failed", "message": str(error)})
+            return False
+        await send({"type": f"lifespan.{name}.complete"})
+        return True
+
+    async def _start(self) -> None:
+        await asyncio.to_thread(self._app.start)
+
+    async def _stop(self) -> None:
+        try:
+            await self._app.backends.close()
+        finally:
+            await asyncio.to_thread(self._app.stop)
+
+
+def _check_method(scope: Scope) -> None:
+    if scope["method"] != "POST":
+        raise MethodNotAllowed(f"{scope['path']} takes POST only")
+
+
+async def _write(send: Send, response: Response) -> None:
+    await send(
+        {"type": "http.response.start", "status": response.status, "headers": response.headers}
+    )
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _has_body(scope: Scope) -> bool:
+    if scope["method"] in _BODILESS:
+        return False
+    return (
+        header(scope, b"transfer-encoding") is not None
+        or (header(scope, b"content-length") or "0") != "0"
+    )
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that tells the body once more, and then what follows it."""
+    messages: list[MutableMapping[str, Any]] = [
+        {"type": "http.request", "body": body, "more_body": False}
+    ]
+
+    async def replay() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay

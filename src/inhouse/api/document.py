@@ -1,0 +1,144 @@
+"""One OpenAPI document for both halves: FastAPI's own, and the hot routes added to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from inhouse.client.models import (
+    ChatRequest,
+    ChatResponse,
+    FeedbackRequest,
+    FeedbackResponse,
+    OpenAIError,
+    Problem,
+    RunRequest,
+    RunResponse,
+)
+
+_MODELS = (
+    RunRequest,
+    RunResponse,
+    FeedbackRequest,
+    FeedbackResponse,
+    ChatRequest,
+    ChatResponse,
+    Problem,
+    OpenAIError,
+)
+_STATUSES = {
+    "400": "Not JSON, or something that this server does not do.",
+    "401": "No key, or one that is unknown or revoked.",
+    "403": "A key whose role may not.",
+    "404": "No such task, version or upstream.",
+    "409": "The idempotency key was used for another request.",
+    "413": "The body is over 10 MiB.",
+    "415": "The body is not declared as JSON.",
+    "422": "A field does not fit; the message names it.",
+    "429": "A limit is used up; see Retry-After.",
+    "502": "A model failed.",
+    "503": "No model answered, or the call cannot be recorded; see Retry-After.",
+}
+_HEADERS = {
+    "x-inhouse-interaction-id": "The recorded call.",
+    "x-inhouse-model-version": "The reference that answered; empty when none could.",
+    "x-inhouse-arm": "incumbent, candidate, pinned or forced.",
+}
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Repeating a request with the same key gives the first answer again.",
+}
+_TASK = {"name": "task", "in": "path", "required": True, "schema": {"type": "string"}}
+_UNIT = {
+    "name": "x-inhouse-unit",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+    "description": "What a split is drawn over; otherwise `user`, otherwise the call itself.",
+}
+
+
+def describe(control: FastAPI) -> None:
+    """Make ``control.openapi`` give the whole document, made once."""
+    own = control.openapi
+
+    def whole() -> dict[str, Any]:
+        document = own()
+        if "/v1/feedback" not in document["paths"]:
+            _add(document)
+        return document
+
+    control.openapi = whole  # type: ignore[method-assign]
+
+
+def _add(document: dict[str, Any]) -> None:
+    references, schemas = msgspec.json.schema_components(
+        _MODELS, ref_template="#/components/schemas/{name}"
+    )
+    refs = {model: reference for model, reference in zip(_MODELS, references, strict=True)}
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(schemas)
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}, {}]
+    document["paths"] |= {
+        "/v1/tasks/{task}/run": _post(
+            "Ask a task",
+            refs[RunRequest],
+            refs[RunResponse],
+            refs[Problem],
+            [_TASK, _IDEMPOTENCY],
+        ),
+        "/v1/feedback": _post(
+            "Say something about an interaction",
+            refs[FeedbackRequest],
+            refs[FeedbackResponse],
+            refs[Problem],
+            [_IDEMPOTENCY],
+        ),
+        "/v1/chat/completions": _post(
+            "Ask a task or a model in OpenAI's format",
+            refs[ChatRequest],
+            refs[ChatResponse],
+            refs[OpenAIError],
+            [_UNIT],
+        ),
+    }
+
+
+def _post(
+    summary: str,
+    request: dict[str, Any],
+    answer: dict[str, Any],
+    error: dict[str, Any],
+    parameters: list[dict[str, Any]],
+) -> dict[str, Any]:
+    kind = "json" if error["$ref"].endswith("OpenAIError") else "problem+json"
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
+    }
+    errors = {
+        status: {"description": text, "content": {f"application/{kind}": {"schema": error}}}
+        for status, text in _STATUSES.items()
+    }
+    done = {
+        "description": "The answer.",
+        "headers": headers,
+        "content": {"application/json": {"schema": answer}},
+    }
+    return {
+        "post": {
+            "tags": ["calls"],
+            "summary": summary,
+            "parameters": parameters,
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": request}},
+            },
+            "responses": {"200": done, **errors},
+        }
+    }

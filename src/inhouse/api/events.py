@@ -1,0 +1,68 @@
+"""Events of a training run as they happen, in the format of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import msgspec
+
+from inhouse.bootstrap import App
+from inhouse.core.states import RUNS
+from inhouse.training import runs
+from inhouse.training.runs import Event
+
+EVERY_S: Final = 0.5
+_SILENCE_S: Final = 15.0
+
+
+def look(app: App, run_id: str, after: int) -> tuple[list[Event], bool]:
+    """The events above a sequence, and whether the run is over. Raises NotFound."""
+    with app.database.read() as unit:
+        is_over = RUNS.is_final(runs.get(unit, run_id).status)
+        return runs.events(unit, run_id, after=after), is_over
+
+
+async def stream(
+    app: App, run_id: str, after: int, stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Events from the one above ``after`` on, until the run is over or the server stops.
+
+    The database is asked twice a second; a comment goes out when nothing happened for 15 s, so that
+    nobody on the way takes the connection for dead.
+    """
+    silent = 0.0
+    while not stopping.is_set():
+        events, is_over = await asyncio.to_thread(look, app, run_id, after)
+        if events:
+            after, silent = events[-1].sequence, 0.0
+            yield _written(events)
+        elif is_over:
+            return
+        else:
+            await _pause(stopping)
+            silent += EVERY_S
+        if silent >= _SILENCE_S:
+            silent = 0.0
+            yield b": waiting\n\n"
+
+
+async def _pause(stopping: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(EVERY_S):
+            await stopping.wait()
+    except TimeoutError:
+        return
+
+
+def _written(events: Sequence[Event]) -> bytes:
+    return b"".join(
+        b"id: %d\nevent: %s\ndata: %s\n\n"
+        % (
+            event.sequence,
+            event.kind.encode(),
+            msgspec.json.encode({"at": event.at, "data": event.data}),
+        )
+        for event in events
+    )

@@ -1,0 +1,65 @@
+"""``/v1/routes``: who answers a task, and moving it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from inhouse.api.depends import Limit, Operator, PathTask, Reader, Wired
+from inhouse.client.control import Rollback, Route, RouteChange
+from inhouse.registry import move, routes
+
+router = APIRouter(tags=["routes"])
+
+
+@router.get("/v1/routes")
+def list_routes(app: Wired, _: Reader) -> list[Route]:
+    """The route of every task; revision 0 is the chain that the task declares."""
+    with app.database.read() as unit:
+        moved = {route.task: route for route in routes.all_current(unit)}
+    specs = app.catalog.all()
+    found = [moved.get(s.name) or routes.implicit(s.name, s.chain) for s in specs]
+    return [Route.model_validate(route) for route in found]
+
+
+@router.get("/v1/routes/{task}/history")
+def show_history(task: PathTask, app: Wired, _: Reader, *, limit: Limit = 50) -> list[Route]:
+    """Revisions of a task's route, newest first, with who moved it and why."""
+    name = app.catalog.get(task).name
+    with app.database.read() as unit:
+        return [Route.model_validate(route) for route in routes.history(unit, name, limit)]
+
+
+@router.post("/v1/routes/{task}")
+def change_route(task: PathTask, request: RouteChange, app: Wired, who: Operator) -> Route:
+    """Give a candidate a share of a task's units."""
+    spec = app.catalog.get(task)
+    with app.database.write() as unit:
+        route = move.set_weight(
+            unit,
+            spec,
+            candidate=request.candidate,
+            percent=request.weight,
+            actor=who.actor,
+            reason=request.reason,
+            at=app.clock.now(),
+            expect=request.expect_revision,
+        )
+    app.routes.refresh()
+    return Route.model_validate(route)
+
+
+@router.post("/v1/routes/{task}/rollback")
+def roll_back(task: PathTask, request: Rollback, app: Wired, who: Operator) -> Route:
+    """Send everything to the incumbent, at once."""
+    spec = app.catalog.get(task)
+    with app.database.write() as unit:
+        route = move.rollback(
+            unit,
+            spec,
+            actor=who.actor,
+            reason=request.reason,
+            at=app.clock.now(),
+            expect=request.expect_revision,
+        )
+    app.routes.refresh()
+    return Route.model_validate(route)

@@ -1,0 +1,65 @@
+"""What every command shares: the project folder, the wired App, and how to print."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from inhouse.bootstrap import App
+    from inhouse.store.store import ModelStore
+
+
+@dataclass
+class Context:
+    """One invocation of the command line."""
+
+    folder: Path
+    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+
+    @cached_property
+    def app(self) -> App:
+        """The wired product over the project folder; the database is brought up to date."""
+        from inhouse.bootstrap import bootstrap
+        from inhouse.settings import load_settings
+
+        return bootstrap(load_settings(self.folder))
+
+    @property
+    def store(self) -> ModelStore:
+        return self.app.store
+
+    @property
+    def actor(self) -> str:
+        """Who acts, for decisions that are kept: the account of the system."""
+        import getpass
+
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):
+            return "cli"
+
+    def print_json(self, value: Any) -> None:
+        """One JSON document on standard output, UTF-8."""
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+_context = Context(Path())
+
+
+def open_context() -> Context:
+    """The context of this invocation."""
+    return _context
+
+
+def set_folder(folder: Path) -> None:
+    """Begin an invocation on a project folder (option ``--dir``)."""
+    global _context
+    _context = Context(folder)

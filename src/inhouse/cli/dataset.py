@@ -1,0 +1,163 @@
+"""``inhouse dataset``: labelled files in, frozen snapshots out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from inhouse.datasets.snapshot import SnapshotRecord
+
+app = typer.Typer(name="dataset", help="Examples and their snapshots.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Task = Annotated[str, typer.Argument(help="Name of the task.")]
+Moment = Annotated[str | None, typer.Option(help="ISO 8601; UTC where it names no zone.")]
+Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the groups.")]
+_BAD_SHOWN = 20
+
+
+@app.command("import")
+def import_file(
+    task: Task,
+    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON Lines; UTF-8.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ROLE=NAME of a column; roles: text, target, group, occurred_at, weight."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add labelled examples. Bad rows are named and left out; repeating an import adds nothing."""
+    from dataclasses import asdict
+
+    from inhouse.cli.context import open_context
+    from inhouse.datasets.ingest import import_file as bring_in
+
+    context = open_context()
+    report = bring_in(
+        context.app.database,
+        context.app.catalog.get(task),
+        file,
+        clock=context.app.clock,
+        columns=dict(_pair(text) for text in column or ()),
+    )
+    if as_json:
+        context.print_json(asdict(report))
+        return
+    typer.echo(
+        f"read {report.read}, added {report.added}, duplicate {report.duplicate}, "
+        f"bad {len(report.bad)}"
+    )
+    for line, reason in report.bad[:_BAD_SHOWN]:
+        typer.echo(f"line {line}: {reason}", err=True)
+    if len(report.bad) > _BAD_SHOWN:
+        typer.echo(f"and {len(report.bad) - _BAD_SHOWN} more; --json names all", err=True)
+
+
+@app.command()
+def build(
+    task: Task,
+    max_test: Annotated[
+        int | None, typer.Option(min=0, help="Most examples in the test split.")
+    ] = None,
+    test_fraction: Share = None,
+    valid_fraction: Share = None,
+    newest: Annotated[bool, typer.Option("--newest", help="Test on the newest groups.")] = False,
+    test_after: Moment = None,
+    since: Moment = None,
+    until: Moment = None,
+    as_json: AsJson = False,
+) -> None:
+    """Freeze what there is to learn from. The same content is the same snapshot."""
+    from inhouse.cli.context import open_context
+    from inhouse.datasets import snapshot
+    from inhouse.datasets.split import SplitSettings
+
+    shares = {"test": test_fraction, "valid": valid_fraction}
+    settings = snapshot.BuildSettings(
+        split=SplitSettings(
+            **{name: share for name, share in shares.items() if share is not None},
+            max_test=max_test,
+            newest=newest,
+            test_after=_moment(test_after),
+        ),
+        since=_moment(since),
+        until=_moment(until),
+    )
+    context = open_context()
+    spec = context.app.catalog.get(task)
+    with context.app.database.write() as unit:
+        built = snapshot.build(unit, spec, settings=settings, at=context.app.clock.now())
+    _print(built, as_json=as_json)
+
+
+@app.command("list")
+def list_all(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
+    """Snapshots, newest first."""
+    from inhouse.cli.context import open_context
+    from inhouse.datasets.snapshot import list_snapshots
+
+    context = open_context()
+    with context.app.database.read() as unit:
+        found = list_snapshots(unit, task)
+    if as_json:
+        context.print_json(found)
+        return
+    for record in found:
+        typer.echo(f"{record.short_hash}  {record.task:<16} {_sizes(record)}  {record.id}")
+
+
+@app.command()
+def show(
+    snapshot: Annotated[str, typer.Argument(help="Id, first characters of its hash, or latest.")],
+    task: Annotated[str | None, typer.Option(help="Whose latest, or only of this task.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One snapshot: sizes, labels, and what was left out why."""
+    from inhouse.cli.context import open_context
+    from inhouse.datasets.snapshot import get
+
+    with open_context().app.database.read() as unit:
+        found = get(unit, snapshot, task)
+    _print(found, as_json=as_json)
+
+
+def _print(record: SnapshotRecord, *, as_json: bool) -> None:
+    from inhouse.cli.context import open_context
+
+    if as_json:
+        open_context().print_json(record)
+        return
+    typer.echo(f"snapshot {record.short_hash} of {record.task}: {_sizes(record)}")
+    typer.echo(f"id       {record.id}")
+    for name in ("labels", "values"):
+        for split, figures in record.counts.get(name, {}).items():
+            typer.echo(f"{split:<8} {_figures(figures)}")
+    typer.echo(f"left out {_figures(record.dropped)}")
+
+
+def _sizes(record: SnapshotRecord) -> str:
+    return ", ".join(f"{split} {record.counts[split]}" for split in ("train", "valid", "test"))
+
+
+def _figures(figures: Any) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in (figures or {}).items()) or "nothing"
+
+
+def _pair(text: str) -> tuple[str, str]:
+    role, equals, name = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"{text!r}: write ROLE=NAME, such as text=headline")
+    return role, name
+
+
+def _moment(text: str | None) -> datetime | None:
+    from inhouse.cli.times import parse_time
+
+    return None if text is None else parse_time(text)

@@ -1,0 +1,102 @@
+"""``inhouse interactions``: what was asked and answered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(name="interactions", help="Recorded calls.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def search(
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="answered, flagged, failed, cancelled.")
+    ] = None,
+    arm: Annotated[str | None, typer.Option(help="incumbent, candidate, pinned or forced.")] = None,
+    reference: Annotated[str | None, typer.Option(help="What answered.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    before: Annotated[str | None, typer.Option(help="Older than this interaction.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recorded calls, newest first."""
+    from inhouse.cli.context import open_context
+    from inhouse.interactions.search import search as find
+
+    context = open_context()
+    with context.app.database.read() as unit:
+        rows = find(
+            unit,
+            task=task,
+            status=status,
+            arm=arm,
+            reference=reference,
+            limit=limit,
+            before_id=before,
+        )
+    if as_json:
+        context.print_json(rows)
+        return
+    for row in rows:
+        answer = "" if row.output is None else next(iter(row.output.values()), "")
+        typer.echo(
+            f"{row.id}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.task or 'chat':<12} "
+            f"{row.status:<9} {answer!s:<10.10} {row.latency_ms:7.1f} ms  {row.reference or '-'}"
+        )
+
+
+@app.command()
+def show(interaction_id: str, as_json: AsJson = False) -> None:
+    """One call: input, output, route trace, feedback."""
+    from inhouse.cli.context import open_context
+    from inhouse.feedback.submit import list_for
+    from inhouse.interactions.search import get
+
+    context = open_context()
+    with context.app.database.read() as unit:
+        found, said = get(unit, interaction_id), list_for(unit, interaction_id)
+    if as_json:
+        context.print_json({"interaction": found, "feedback": said})
+        return
+    for name in ("id", "created_at", "task", "status", "reference", "arm", "latency_ms", "cost"):
+        typer.echo(f"{name:<12} {getattr(found, name)}")
+    typer.echo(f"input        {found.input}")
+    typer.echo(f"output       {found.output}")
+    for attempt in found.attempts or ():
+        typer.echo(f"attempt      {attempt}")
+    for one in said:
+        typer.echo(f"feedback     {one.kind}: {one.value} ({one.author or 'unknown'})")
+
+
+@app.command()
+def stats(
+    task: str,
+    since: Annotated[str, typer.Option(help="From this time on, ISO 8601.")] = "1970-01-01",
+    until: Annotated[str, typer.Option(help="Before this time; now when left out.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Calls of a task in a window: by whom answered, how fast, at what cost."""
+    from inhouse.cli.context import open_context
+    from inhouse.cli.figures import call_stats
+    from inhouse.cli.times import parse_time
+
+    context = open_context()
+    end = parse_time(until) if until else context.app.clock.now()
+    with context.app.database.read() as unit:
+        found = call_stats(unit, task, since=parse_time(since), until=end)
+    if as_json:
+        context.print_json(found)
+        return
+    typer.echo(
+        f"{found['calls']} calls, {found['unanswered']} unanswered, own models {found['own']}, "
+        f"local general {found['local']}, external {found['external']}, cost {found['cost']:g}"
+    )
+    for row in found["references"]:
+        typer.echo(
+            f"{row['reference']:<32} {row['calls']:>6} calls  p50 {row['p50_ms']:8.1f} ms  "
+            f"p95 {row['p95_ms']:8.1f} ms  cost {row['cost']:g}"
+        )

@@ -1,0 +1,90 @@
+"""``inhouse``: every noun of the command line, and what becomes of an error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inhouse import __version__
+from inhouse.cli import (
+    database,
+    dataset,
+    evaluation,
+    feedback,
+    independence,
+    interactions,
+    jobs,
+    keys,
+    project,
+    routes,
+    serve,
+    store,
+    task,
+    train,
+    versions,
+)
+from inhouse.cli.context import set_folder
+from inhouse.cli.demo.command import demo
+from inhouse.core.errors import InhouseError
+
+app = typer.Typer(
+    name="inhouse",
+    help="Brings your AI in house: call tasks through one gateway, record every answer, "
+    "train own models from corrections, and move traffic to them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("init")(project.init)
+app.command("serve")(serve.serve)
+app.command("worker")(serve.worker)
+app.command("demo")(demo)
+app.command("independence")(independence.independence)
+for group in (
+    task,
+    interactions,
+    feedback,
+    dataset,
+    train,
+    store,
+    versions,
+    evaluation,
+    routes,
+    jobs,
+    keys,
+    database,
+):
+    app.add_typer(group.app)
+
+
+@app.callback()
+def main(
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Project folder: holds inhouse.toml and .inhouse/.")
+    ] = Path(),
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    set_folder(folder)
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def run() -> None:
+    """Entry point. An error that we know becomes one line and its exit code."""
+    try:
+        app()
+    except InhouseError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        typer.echo(f"error: {error.message}{hint}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

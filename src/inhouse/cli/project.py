@@ -1,0 +1,46 @@
+"""``inhouse init``: a project folder to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inhouse.core.errors import Conflict
+
+TEMPLATE = """\
+# Inhouse: what you declare. What the system learns is in .inhouse/.
+# Every key is described in docs/reference/settings.md.
+
+[server]
+host = "127.0.0.1"      # any other address needs a key: inhouse keys create
+port = 8040
+
+# A general model that answers until you have an own one: any server that speaks OpenAI's API.
+# [upstreams.local]
+# base_url = "http://localhost:11434/v1"
+# api_key = ""            # or INHOUSE_UPSTREAMS__LOCAL__API_KEY in the environment
+# [upstreams.local.prices."llama3.2"]
+# input_per_million = 0.0
+# output_per_million = 0.0
+
+[tasks.sentiment]
+builtin = "sentiment"
+kind = "choice"           # negative, neutral or positive; "score" is -1 to 1
+chain = ["embedded/smollm2-135m"]   # or ["local/llama3.2"]; see inhouse store publish
+"""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make the project in.")] = Path(),
+) -> None:
+    """Write a commented inhouse.toml."""
+    from inhouse.settings import FILE_NAME
+
+    path = folder / FILE_NAME
+    if path.exists():
+        raise Conflict(f"{path} is there already", code="project-exists")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(TEMPLATE, encoding="utf-8")
+    typer.echo(f"wrote {path}; next: inhouse --dir {folder} serve")

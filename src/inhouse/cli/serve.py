@@ -1,0 +1,53 @@
+"""``inhouse serve`` and ``inhouse worker``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0: a free one.")] = None,
+) -> None:
+    """Run the gateway, the control API and the embedded job worker."""
+    from inhouse.api.serve import serve as run
+    from inhouse.cli.context import open_context
+    from inhouse.cli.logs import configure_logs
+
+    configure_logs()
+    context = open_context()
+    settings = context.app.settings.server
+
+    def ready(url: str) -> None:
+        typer.echo(f"inhouse {url}  (project {context.app.settings.folder}; Ctrl-C stops)")
+
+    run(
+        context.app,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        ready=ready,
+    )
+
+
+def worker(
+    threads: Annotated[int, typer.Option(min=1, max=16, help="Jobs at once.")] = 1,
+) -> None:
+    """Run background jobs (training, evaluation) apart from a server."""
+    import signal
+    import threading
+
+    from inhouse.cli.context import open_context
+    from inhouse.cli.logs import configure_logs
+
+    configure_logs()
+    app = open_context().app
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    pool = app.make_worker(threads)
+    pool.start()
+    typer.echo("worker ready; Ctrl-C stops after the running job")
+    stop.wait()
+    pool.stop()

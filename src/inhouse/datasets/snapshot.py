@@ -1,0 +1,248 @@
+"""Freezing examples: collect, deduplicate, split, name by content, store once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select
+
+from inhouse.core.errors import Invalid, NotFound
+from inhouse.core.hashing import digest_of
+from inhouse.core.ids import is_id, new_id
+from inhouse.datasets.curate import collect
+from inhouse.datasets.dedupe import dedupe
+from inhouse.datasets.example import Example, Split
+from inhouse.datasets.split import SplitSettings, assign
+from inhouse.datasets.tables import Snapshot, SnapshotExample
+from inhouse.db.dialects import insert_ignore, table_of
+from inhouse.db.unit import ReadUnit, WriteUnit
+from inhouse.tasks.spec import TaskKind, TaskSpec
+
+LATEST = "latest"
+_snapshot = table_of(Snapshot)
+_example = table_of(SnapshotExample)
+_PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
+_CHUNK = 1000
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """How examples are chosen (``since`` inclusive, ``until`` exclusive) and split."""
+
+    split: SplitSettings = field(default_factory=SplitSettings)
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRecord:
+    """A snapshot without its examples.
+
+    ``content_hash``: 64 hex characters. ``counts``: ``{"train", "valid", "test"}`` examples, and
+    by split ``labels`` (a choice: examples by label) or ``values`` (a score: mean, min, max).
+    ``dropped``: what was left out, by reason. ``settings``: how it was built the first time.
+    """
+
+    id: str
+    task: str
+    task_revision: str
+    content_hash: str
+    settings: Mapping[str, Any]
+    counts: Mapping[str, Any]
+    dropped: Mapping[str, int]
+    created_at: datetime
+
+    @property
+    def short_hash(self) -> str:
+        """The first 12 characters of the hash, enough to name it."""
+        return self.content_hash[:_SHORT]
+
+
+def build(
+    unit: WriteUnit, spec: TaskSpec, *, settings: BuildSettings, at: datetime
+) -> SnapshotRecord:
+    """Freeze what there is to learn from. The same content is stored once and returned again.
+
+    The hash covers the task, its revision, and every example's input, target, weight, quality and
+    split; neither ids nor times nor order. Raises Invalid (``no-examples``) that says what was
+    dropped when nothing usable is left.
+    """
+    curated = collect(unit, spec, since=settings.since, until=settings.until)
+    unique = dedupe(curated.examples)
+    dropped = dict(Counter(curated.dropped) + Counter(unique.dropped))
+    if not unique.examples:
+        raise _nothing(spec, dropped)
+    split = assign(unique.examples, salt=spec.name, settings=settings.split)
+    ordered = sorted(split, key=lambda example: (example.content_hash, example.input))
+    row = {
+        "id": new_id(),
+        "task": spec.name,
+        "task_revision": spec.revision,
+        "content_hash": _hash(spec, ordered),
+        "settings": _plain(settings),
+        "counts": _counts(spec, ordered),
+        "dropped": dropped,
+        "created_at": at,
+    }
+    unit.execute(insert_ignore(unit, Snapshot).values(**row))
+    stored = _by_hash(unit, spec.name, str(row["content_hash"]))
+    if stored.id == row["id"]:
+        _store_examples(unit, stored.id, ordered)
+    return stored
+
+
+def get(unit: ReadUnit, name: str, task: str | None = None) -> SnapshotRecord:
+    """A snapshot by id, by the first 4 or more characters of its hash, or a task's ``latest``.
+
+    Raises NotFound (``snapshot-not-found``), Invalid (``snapshot-name``) for a prefix that several
+    have and for ``latest`` without a task.
+    """
+    statement = select(_snapshot).order_by(_snapshot.c.created_at.desc(), _snapshot.c.id.desc())
+    if task is not None:
+        statement = statement.where(_snapshot.c.task == task)
+    if name == LATEST:
+        if task is None:
+            raise Invalid("latest is the latest of a task", code="snapshot-name")
+    elif is_id(name):
+        statement = statement.where(_snapshot.c.id == name)
+    elif _PREFIX.match(name):
+        statement = statement.where(_snapshot.c.content_hash.startswith(name))
+    else:
+        raise Invalid(
+            f"{name!r} names no snapshot",
+            code="snapshot-name",
+            hint="write its id, the first characters of its hash, or latest",
+        )
+    rows = unit.execute(statement.limit(2)).all()
+    if not rows:
+        raise NotFound(
+            f"there is no snapshot {name}" + (f" of {task}" if task else ""),
+            code="snapshot-not-found",
+            hint="`inhouse dataset list` shows those there are",
+        )
+    if len(rows) > 1 and name != LATEST:
+        raise Invalid(
+            f"several snapshots begin with {name}", code="snapshot-name", hint="write more of it"
+        )
+    return _record(rows[0])
+
+
+def list_snapshots(unit: ReadUnit, task: str | None = None) -> list[SnapshotRecord]:
+    """Snapshots, newest first."""
+    statement = select(_snapshot).order_by(_snapshot.c.created_at.desc(), _snapshot.c.id.desc())
+    if task is not None:
+        statement = statement.where(_snapshot.c.task == task)
+    return [_record(row) for row in unit.execute(statement)]
+
+
+def load_examples(
+    unit: ReadUnit, snapshot_id: str, splits: Collection[str] | None = None
+) -> list[Example]:
+    """The examples of a snapshot in its order, of these splits or of all."""
+    statement = (
+        select(_example).where(_example.c.snapshot_id == snapshot_id).order_by(_example.c.position)
+    )
+    if splits is not None:
+        statement = statement.where(_example.c.split.in_(list(splits)))
+    return [
+        Example(
+            input=row.input,
+            target=row.target,
+            weight=row.weight,
+            quality=row.quality,
+            group=row.group_key,
+            split=row.split,
+            origin=row.origin,
+        )
+        for row in unit.execute(statement)
+    ]
+
+
+def _store_examples(unit: WriteUnit, snapshot_id: str, examples: Sequence[Example]) -> None:
+    for start in range(0, len(examples), _CHUNK):
+        rows = [
+            {
+                "snapshot_id": snapshot_id,
+                "position": position,
+                "split": example.split,
+                "input": example.input,
+                "target": dict(example.target),
+                "weight": example.weight,
+                "quality": example.quality,
+                "group_key": example.group,
+                "origin": dict(example.origin),
+                "content_hash": example.content_hash,
+            }
+            for position, example in enumerate(examples[start : start + _CHUNK], start)
+        ]
+        unit.execute(insert(_example), rows)
+
+
+def _hash(spec: TaskSpec, examples: Sequence[Example]) -> str:
+    content = sorted([example.content_hash, example.split] for example in examples)
+    return digest_of({"task": spec.name, "revision": spec.revision, "examples": content})
+
+
+def _counts(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, Any]:
+    by_split = {split.value: [e for e in examples if e.split == split] for split in Split}
+    counts: dict[str, Any] = {split: len(members) for split, members in by_split.items()}
+    if spec.kind is TaskKind.CHOICE:
+        counts["labels"] = {split: _labels(spec, members) for split, members in by_split.items()}
+    else:
+        counts["values"] = {split: _values(members) for split, members in by_split.items()}
+    return counts
+
+
+def _labels(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, int]:
+    found = Counter(example.target["label"] for example in examples)
+    return {label: found[label] for label in spec.labels}
+
+
+def _values(examples: Sequence[Example]) -> dict[str, float] | None:
+    values = [float(example.target["value"]) for example in examples]
+    if not values:
+        return None
+    mean = math.fsum(values) / len(values)
+    return {"mean": round(mean, 6), "min": min(values), "max": max(values)}
+
+
+def _plain(settings: BuildSettings) -> dict[str, Any]:
+    split = settings.split
+    return {
+        "valid": split.valid,
+        "test": split.test,
+        "max_test": split.max_test,
+        "newest": split.newest,
+        "test_after": split.test_after,
+        "since": settings.since,
+        "until": settings.until,
+    }
+
+
+def _nothing(spec: TaskSpec, dropped: Mapping[str, int]) -> Invalid:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    return Invalid(
+        f"{spec.name} has nothing to learn from"
+        + (f"; left out: {reasons}" if reasons else ": no corrections, no imported examples"),
+        code="no-examples",
+        hint=f"`inhouse feedback add` corrects answers, `inhouse dataset import {spec.name}` adds"
+        " labelled texts",
+    )
+
+
+def _by_hash(unit: ReadUnit, task: str, content_hash: str) -> SnapshotRecord:
+    statement = select(_snapshot).where(
+        _snapshot.c.task == task, _snapshot.c.content_hash == content_hash
+    )
+    return _record(unit.execute(statement).one())
+
+
+def _record(row: Row[Any]) -> SnapshotRecord:
+    return SnapshotRecord(**row._mapping)

@@ -1,0 +1,74 @@
+"""Engines: SQLite with WAL and short busy waits, PostgreSQL through psycopg 3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from inhouse.core.errors import Invalid
+
+_BUSY_MS = 10_000
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for ``sqlite:///path`` or ``postgresql://...``.
+
+    Raises Invalid for any other scheme, or when the PostgreSQL driver is not installed.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed)
+    try:
+        return create_engine(
+            parsed, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True
+        )
+    except ModuleNotFoundError:
+        raise Invalid(
+            "the PostgreSQL driver is not installed",
+            code="missing-extra",
+            hint="pip install 'inhouse[postgres]'",
+        ) from None
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Invalid("database.url is not a database URL", code="database-url") from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            return parsed
+        case "postgresql" | "postgres":
+            return parsed.set(drivername="postgresql+psycopg")
+        case other:
+            raise Invalid(
+                f"database.url names {other!r}",
+                code="database-url",
+                hint="Inhouse runs on sqlite:///file and postgresql://host/name",
+            )
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        connect_args={"check_same_thread": False, "timeout": _BUSY_MS / 1e3},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=wal",
+            "synchronous=normal",
+            "foreign_keys=on",
+            f"busy_timeout={_BUSY_MS}",
+        ):
+            connection.execute(f"pragma {pragma}")
+
+    return engine

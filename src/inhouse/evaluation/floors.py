@@ -1,0 +1,131 @@
+"""The floors that a model worth having must pass: the majority, and TF-IDF with a linear model.
+
+Fitted on the train and valid splits only, in a child process, so that scikit-learn stays out of
+the server. Run as ``python -m inhouse.evaluation.floors``: a JSON request on standard input, the
+answers on standard output.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from inhouse.core.errors import Unavailable
+from inhouse.evaluation.measure import Answer
+from inhouse.tasks.spec import TaskKind, TaskSpec
+
+TFIDF = "tf-idf"
+_SECONDS = 600
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What the child is asked: texts and targets to fit on, texts to answer."""
+
+    labels: list[str]
+    low: float
+    high: float
+    train_texts: list[str]
+    train_targets: list[Any]
+    weights: list[float]
+    test_texts: list[str]
+
+
+def majority(spec: TaskSpec, targets: Sequence[Mapping[str, Any]], n: int) -> list[Answer]:
+    """``n`` times the most frequent label of the training targets, or their mean score."""
+    if spec.kind is TaskKind.CHOICE:
+        counts = Counter(str(target["label"]) for target in targets)
+        label = max(spec.labels, key=lambda label: counts[label])
+        total = sum(counts.values())
+        shares = {name: counts[name] / total for name in spec.labels}
+        return [Answer(output={"label": label}, probabilities=shares)] * n
+    mean = sum(float(target["value"]) for target in targets) / len(targets)
+    return [Answer(output={"value": mean})] * n
+
+
+def can_fit() -> bool:
+    """Whether scikit-learn is installed (extra ``train``)."""
+    return importlib.util.find_spec("sklearn") is not None
+
+
+def tfidf(
+    spec: TaskSpec,
+    train: Sequence[tuple[str, Mapping[str, Any], float]],
+    test_texts: Sequence[str],
+) -> list[Answer]:
+    """Answers of TF-IDF (words and pairs of words) with logistic regression or ridge.
+
+    ``train`` holds (text, target, weight). Raises Unavailable when the child fails.
+    """
+    key = "label" if spec.kind is TaskKind.CHOICE else "value"
+    request = Request(
+        labels=list(spec.labels),
+        low=spec.low,
+        high=spec.high,
+        train_texts=[text for text, _, _ in train],
+        train_targets=[target[key] for _, target, _ in train],
+        weights=[weight for _, _, weight in train],
+        test_texts=list(test_texts),
+    )
+    child = subprocess.run(
+        [sys.executable, "-m", "inhouse.evaluation.floors"],
+        input=msgspec.json.encode(request),
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if child.returncode:
+        last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise Unavailable(f"the TF-IDF floor failed: {''.join(last)}", code="floor-failed")
+    answers = msgspec.json.decode(child.stdout)
+    return [Answer(output={key: answer[0]}, probabilities=answer[1]) for answer in answers]
+
+
+def main() -> None:
+    """The child: fit, answer, stop."""
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    answers = _classify(request) if request.labels else _regress(request)
+    sys.stdout.buffer.write(msgspec.json.encode(answers))
+
+
+def _vectorise(request: Request) -> tuple[Any, Any]:
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - child only
+
+    vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1)
+    return vectoriser.fit_transform(request.train_texts), vectoriser.transform(request.test_texts)
+
+
+def _classify(request: Request) -> list[tuple[str, dict[str, float]]]:
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - child only
+
+    train, test = _vectorise(request)
+    if len(set(request.train_targets)) < 2:
+        only = str(request.train_targets[0])
+        shares = {label: float(label == only) for label in request.labels}
+        return [(only, shares)] * len(request.test_texts)
+    model = LogisticRegression(C=3.0, max_iter=2000, class_weight="balanced")
+    model.fit(train, request.train_targets, sample_weight=request.weights)
+    rows = []
+    for shares in model.predict_proba(test):
+        by_label = dict.fromkeys(request.labels, 0.0)
+        by_label.update({str(c): float(p) for c, p in zip(model.classes_, shares, strict=True)})
+        rows.append((max(by_label, key=lambda label: by_label[label]), by_label))
+    return rows
+
+
+def _regress(request: Request) -> list[tuple[float, None]]:
+    from sklearn.linear_model import RidgeCV  # noqa: PLC0415 - child only
+
+    train, test = _vectorise(request)
+    model = RidgeCV(alphas=(0.1, 0.3, 1.0, 3.0, 10.0))
+    model.fit(train, request.train_targets, sample_weight=request.weights)
+    return [(min(request.high, max(request.low, float(v))), None) for v in model.predict(test)]
+
+
+if __name__ == "__main__":
+    main()

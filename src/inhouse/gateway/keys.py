@@ -1,0 +1,165 @@
+"""API keys and what they open.
+
+| role        | call | read | review | operate | administer |
+|-------------|------|------|--------|---------|------------|
+| application | yes  |      |        |         |            |
+| viewer      | yes  | yes  |        |         |            |
+| reviewer    | yes  | yes  | yes    |         |            |
+| operator    | yes  | yes  | yes    | yes     |            |
+| admin       | yes  | yes  | yes    | yes     | yes        |
+
+A key is 256 random bits. The database holds its SHA-256, so a copy of the database opens nothing,
+and finding a key takes one look-up of that hash, whatever was presented.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import Row, insert, select, update
+
+from inhouse.core.errors import Denied, Invalid, NotFound, Unauthenticated
+from inhouse.core.ids import KeyId, new_id
+from inhouse.db.dialects import table_of
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
+from inhouse.gateway.mirror import Mirror
+from inhouse.gateway.tables import ApiKey
+
+PREFIX: Final = "ih_"
+LONGEST_NAME: Final = 128
+_BYTES: Final = 32
+_table = table_of(ApiKey)
+
+
+class Role(StrEnum):
+    """Who a key is for; each role may do what those above it in the table may."""
+
+    APPLICATION = "application"
+    VIEWER = "viewer"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Permission(StrEnum):
+    """``call``: tasks, chats, feedback on own calls. ``read``: what is recorded and decided.
+    ``review``: corrections of any call. ``operate``: data sets, training, routes, rollouts.
+    ``administer``: keys and deletion."""
+
+    CALL = "call"
+    READ = "read"
+    REVIEW = "review"
+    OPERATE = "operate"
+    ADMINISTER = "administer"
+
+
+_VIEWER: Final = frozenset({Permission.CALL, Permission.READ})
+GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
+    Role.APPLICATION: frozenset({Permission.CALL}),
+    Role.VIEWER: _VIEWER,
+    Role.REVIEWER: _VIEWER | {Permission.REVIEW},
+    Role.OPERATOR: _VIEWER | {Permission.REVIEW, Permission.OPERATE},
+    Role.ADMIN: frozenset(Permission),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key without the key: who it is for, and whether it still opens anything."""
+
+    id: KeyId
+    name: str
+    role: Role
+    created_at: datetime
+    revoked_at: datetime | None
+
+    def require(self, permission: Permission) -> None:
+        """Raise Denied (code ``role``) unless the key's role has the permission."""
+        if permission not in GRANTS[self.role]:
+            able = ", ".join(role for role, grants in GRANTS.items() if permission in grants)
+            raise Denied(
+                f"a key with role {self.role} may not {permission}",
+                code="role",
+                hint=f"take a key with one of the roles {able}",
+            )
+
+
+def create(unit: WriteUnit, name: str, role: Role, at: datetime) -> tuple[KeyId, str]:
+    """Make a key. Returns its id and the key itself (``ih_`` and 43 characters), which nobody can
+    read again. Raises Invalid (code ``key-name``) for a name that is empty, longer than 128
+    characters or not printable."""
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise Invalid(
+            f"the name of a key has 1 to {LONGEST_NAME} printable characters", code="key-name"
+        )
+    key_id, key = KeyId(new_id()), PREFIX + secrets.token_urlsafe(_BYTES)
+    row = {"id": key_id, "name": name, "role": role, "digest": _digest(key), "created_at": at}
+    unit.execute(insert(_table).values(**row))
+    return key_id, key
+
+
+def revoke(unit: WriteUnit, key_id: str, at: datetime) -> None:
+    """Close a key for good; a key that is revoked keeps the time of its first revocation. Raises
+    NotFound (code ``key-not-found``)."""
+    active = (_table.c.id == key_id) & _table.c.revoked_at.is_(None)
+    unit.execute(update(_table).where(active).values(revoked_at=at))
+    if unit.execute(select(_table.c.id).where(_table.c.id == key_id)).one_or_none() is None:
+        raise NotFound(
+            f"there is no key {key_id!r}", code="key-not-found", hint="see `inhouse keys list`"
+        )
+
+
+def list_keys(unit: ReadUnit) -> list[Key]:
+    """Every key, revoked ones too, oldest first."""
+    return [_key(row) for row in unit.execute(select(_table).order_by(_table.c.id))]
+
+
+def load_all(unit: ReadUnit) -> Mapping[str, Key]:
+    """The keys that open something, by digest."""
+    active = select(_table).where(_table.c.revoked_at.is_(None))
+    return {row.digest: _key(row) for row in unit.execute(active)}
+
+
+class KeyRing:
+    """The active keys, in memory. A revoked key stops at most 0.25 s after the commit, plus one
+    query; ``mirror`` is what a ``Poller`` polls."""
+
+    def __init__(self, database: Database) -> None:
+        self.mirror: Mirror[Mapping[str, Key]] = Mirror(database, load_all, name="keys", initial={})
+
+    def refresh(self) -> None:
+        """Take over what was just committed. Raises what the database raises."""
+        self.mirror.refresh()
+
+    def __len__(self) -> int:
+        return len(self.mirror.value)
+
+    def find(self, presented: str) -> Key:
+        """The key that was presented. Raises Unauthenticated (code ``unauthenticated``) when it is
+        none of ours or revoked."""
+        key = self.mirror.value.get(_digest(presented))
+        if key is None:
+            raise Unauthenticated(
+                "the key is unknown or revoked", hint="make one with `inhouse keys create`"
+            )
+        return key
+
+
+def _digest(key: str) -> str:
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(
+        id=row.id,
+        name=row.name,
+        role=Role(row.role),
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

@@ -1,0 +1,80 @@
+"""Copies of small tables in memory, so that no call waits for the database.
+
+A copy is immutable and replaced as a whole. One thread looks for changes every 0.25 s; whoever has
+just written calls ``refresh`` and need not wait for it. A database that does not answer leaves the
+last copy in place, marked stale.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from inhouse.core.errors import InhouseError
+from inhouse.db.unit import Database, ReadUnit
+from inhouse.gateway import metrics
+
+EVERY_S: Final = 0.25
+T = TypeVar("T")
+
+
+class Mirror(Generic[T]):
+    """The last copy of something in the database.
+
+    ``value`` is safe to read from any thread. ``stale`` says that the last look failed. ``name`` is
+    the label of its metric.
+    """
+
+    def __init__(
+        self, database: Database, load: Callable[[ReadUnit], T], *, name: str, initial: T
+    ) -> None:
+        self._database = database
+        self._load = load
+        self._lock = threading.Lock()
+        self._stale_gauge = metrics.STALE.labels(name)
+        self.value = initial
+        self.stale = False
+
+    def refresh(self) -> None:
+        """Read the database now. Raises what the database raises, and keeps the last copy then."""
+        with self._lock, self._database.read() as unit:
+            self.value = self._load(unit)
+        self._mark(stale=False)
+
+    def poll(self) -> None:
+        """``refresh`` that only marks the copy as stale when the database does not answer."""
+        try:
+            self.refresh()
+        except (InhouseError, SQLAlchemyError, ValueError):
+            self._mark(stale=True)
+
+    def _mark(self, *, stale: bool) -> None:
+        self.stale = stale
+        self._stale_gauge.set(stale)
+
+
+class Poller:
+    """Polls mirrors in one thread of its own."""
+
+    def __init__(self, mirrors: Sequence[Mirror[Any]], *, every_s: float = EVERY_S) -> None:
+        self._mirrors = mirrors
+        self._every_s = every_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="mirrors", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread. A poller is started once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after the look that it may be busy with."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            for mirror in self._mirrors:
+                mirror.poll()

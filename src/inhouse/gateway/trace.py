@@ -1,0 +1,107 @@
+"""What is known of a call while it runs, so that one that is cut off is recorded too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypedDict, cast
+
+from inhouse.gateway import metrics
+from inhouse.inference.base import Backend, Reply, Usage
+from inhouse.interactions.record import InteractionRecord, Status
+
+CHAT = "-"
+"""Label of free chats in metrics; no task can be called so."""
+
+
+class Priced(Protocol):
+    """A backend that costs money per token."""
+
+    def price(self, usage: Usage) -> float: ...
+
+
+class Attempt(TypedDict):
+    """One try of one backend, as it is stored. ``code`` is None when it answered."""
+
+    reference: str
+    ok: bool
+    code: str | None
+    latency_ms: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Trace:
+    """One call under way: what was fixed when it came in, and what its tries used up so far."""
+
+    interaction_id: str
+    created_at: datetime
+    started: float
+    input: Any
+    arm: str
+    unit: str
+    subject: str | None
+    tags: Mapping[str, str] | None
+    key_id: str | None
+    task: str | None = None
+    task_revision: str | None = None
+    route_revision: int | None = None
+    weight_bp: int | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    raw: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+    def note(self, backend: Backend, reply: Reply) -> None:
+        """Count what a reply used and cost, whether it turns out to be readable or not."""
+        usage = reply.usage
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        if hasattr(backend, "price"):
+            self.cost += cast("Priced", backend).price(usage)
+        self.raw = reply.content or None
+
+    def close(
+        self,
+        status: Status,
+        latency_ms: float,
+        *,
+        error_code: str | None = None,
+        output: Any = None,
+        probabilities: Mapping[str, float] | None = None,
+        reference: str | None = None,
+        hosting: str | None = None,
+        rescued: bool = False,
+    ) -> InteractionRecord:
+        """The record of the finished call; counts and times it."""
+        task = self.task or CHAT
+        metrics.call_counter(task, self.arm, status).inc()
+        metrics.call_timer(task, hosting or "none").observe(latency_ms / 1e3)
+        return InteractionRecord(
+            id=self.interaction_id,
+            created_at=self.created_at,
+            task=self.task,
+            task_revision=self.task_revision,
+            status=status,
+            error_code=error_code,
+            input=self.input,
+            output=output,
+            raw=self.raw if self.task else None,
+            probabilities=probabilities,
+            reference=reference,
+            hosting=hosting,
+            arm=self.arm,
+            route_revision=self.route_revision,
+            weight_bp=self.weight_bp,
+            rescued=rescued,
+            unit=self.unit,
+            subject=self.subject,
+            tags=self.tags,
+            attempts=self.attempts,
+            latency_ms=latency_ms,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cost=self.cost,
+            key_id=self.key_id,
+        )

@@ -1,0 +1,99 @@
+"""Where requests go: a base URL taken apart once, requests as bytes, and new connections to it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from inhouse.core.errors import BackendError, Invalid
+from inhouse.inference.http.connection import Connection
+
+HANDSHAKE_S = 10.0
+_PORTS = {"http": 80, "https": 443}
+
+
+class Address:
+    """One server and the path below which it is spoken to.
+
+    ``host`` is a name in lower-case ASCII, or an IP address without brackets.
+    """
+
+    def __init__(self, base_url: str, *, verify: ssl.SSLContext | None = None) -> None:
+        self.host, self.port, self._secure, prefix, query = _take_apart(base_url)
+        self._verify = verify
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        standard = self.port == _PORTS["https" if self._secure else "http"]
+        self.authority = name if standard else f"{name}:{self.port}"
+        self._prefix = prefix
+        self._rest = f"{query} HTTP/1.1\r\nhost: {self.authority}\r\n"
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext | None:
+        if not self._secure:
+            return None
+        return self._verify or ssl.create_default_context()
+
+    def encode(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        """The request as it goes over the wire. Raises Invalid (code ``upstream-header``) when
+        method, path or a header would break out of its line or is not latin-1."""
+        parts = [f"{method} {self._prefix}{path}{self._rest}"]
+        parts += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        if body or method != "GET":
+            parts.append(f"content-length: {len(body)}\r\n")
+        head = "".join(parts)
+        lines = len(parts) + 1
+        if not head.count("\r\n") == head.count("\n") == head.count("\r") == lines:
+            raise Invalid("a header or path holds a line break", code="upstream-header")
+        try:
+            return b"%b\r\n%b" % (head.encode("latin-1"), body)
+        except UnicodeEncodeError:
+            raise Invalid("a header or path is not latin-1", code="upstream-header") from None
+
+    async def connect(self, max_bytes: int, on_lost: Callable[[Connection], None]) -> Connection:
+        """A new connection. Raises BackendError: ``upstream-tls`` when the server's certificate is
+        not trusted, else ``upstream-connect``, which is retryable."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(max_bytes, on_lost),
+                self.host,
+                self.port,
+                ssl=self._tls,
+                server_hostname=self.host if self._secure else None,
+                ssl_handshake_timeout=HANDSHAKE_S if self._secure else None,
+            )
+        except ssl.SSLCertVerificationError as error:
+            reason = error.verify_message or "certificate not trusted"
+            raise BackendError(f"{self.authority}: {reason}", code="upstream-tls") from None
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise BackendError(
+                f"cannot connect to {self.authority}: {reason}",
+                code="upstream-connect",
+                hint="is the server running, and is base_url right?",
+                retryable=True,
+            ) from None
+        return connection
+
+
+def _take_apart(base_url: str) -> tuple[str, int, bool, str, str]:
+    try:
+        url = urlsplit(base_url)
+        port = url.port
+        host = (url.hostname or "").encode("idna" if not _is_ascii(url.hostname) else "ascii")
+    except ValueError as error:
+        raise Invalid(f"base_url {base_url!r}: {error}", code="upstream-url") from None
+    if url.scheme not in _PORTS or not host:
+        raise Invalid("base_url is not http://host or https://host", code="upstream-url")
+    if url.username is not None or url.password is not None:
+        raise Invalid("base_url holds a name or password", code="upstream-url", hint="use api_key")
+    query = f"?{url.query}" if url.query else ""
+    secure = url.scheme == "https"
+    return host.decode(), port or _PORTS[url.scheme], secure, url.path.rstrip("/"), query
+
+
+def _is_ascii(host: str | None) -> bool:
+    return host is None or host.isascii()

@@ -1,0 +1,55 @@
+"""One row per recorded call."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Float, Index, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from inhouse.db.base import Base, Instant, JsonText
+
+
+class Interaction(Base):
+    """A call: input, route, output, latency, cost.
+
+    ``task`` is null for a free chat. ``status`` is answered, flagged (the caller got the task's
+    ``on_failure`` value) or failed. ``arm`` is incumbent, candidate, pinned or forced. ``attempts``
+    is the route trace: a list of {reference, ok, code, latency_ms}. ``input`` is what was sent to
+    the model. ``raw`` is what a general model really said. ``cost`` is in the currency of the
+    configured prices. ``unit`` and ``subject`` are salted hashes.
+    """
+
+    __tablename__ = "interaction"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    task: Mapped[str | None] = mapped_column(String(64))
+    task_revision: Mapped[str | None] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(16))
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    input: Mapped[Any] = mapped_column(JsonText)
+    output: Mapped[Any | None] = mapped_column(JsonText)
+    raw: Mapped[str | None] = mapped_column(JsonText)
+    probabilities: Mapped[Any | None] = mapped_column(JsonText)
+    reference: Mapped[str | None] = mapped_column(Text)
+    hosting: Mapped[str | None] = mapped_column(String(16))
+    arm: Mapped[str | None] = mapped_column(String(16))
+    route_revision: Mapped[int | None] = mapped_column(Integer)
+    weight_bp: Mapped[int | None] = mapped_column(Integer)
+    rescued: Mapped[bool] = mapped_column(Boolean, default=False)
+    unit: Mapped[str | None] = mapped_column(String(32))
+    subject: Mapped[str | None] = mapped_column(String(32))
+    tags: Mapped[Any | None] = mapped_column(JsonText)
+    attempts: Mapped[Any | None] = mapped_column(JsonText)
+    latency_ms: Mapped[float] = mapped_column(Float)
+    input_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    output_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    cost: Mapped[float] = mapped_column(Float, default=0.0)
+    key_id: Mapped[str | None] = mapped_column(String(36))
+
+    __table_args__ = (
+        Index("ix_interaction_task_created_at", "task", "created_at"),
+        Index("ix_interaction_subject", "subject"),
+    )

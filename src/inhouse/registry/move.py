@@ -1,0 +1,144 @@
+"""Moving traffic: the verbs behind ``inhouse routes``.
+
+Each one reads the route, works out the next revision and appends it by compare-and-set, in the unit
+of the caller. Statuses of own versions follow: all traffic makes a version active, a rollback of an
+active one leaves it a candidate no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from inhouse.core.errors import Conflict, Invalid
+from inhouse.core.references import ReferenceKind, parse_reference
+from inhouse.core.states import VersionStatus
+from inhouse.db.unit import WriteUnit
+from inhouse.registry import routes, versions
+from inhouse.registry.routes import FULL, Route
+from inhouse.tasks.spec import TaskSpec
+
+
+def set_weight(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    *,
+    candidate: str | None,
+    percent: float,
+    actor: str,
+    reason: str,
+    at: datetime,
+    expect: int | None = None,
+) -> Route:
+    """Send ``percent`` of a task's units to a candidate (None: the one the route has).
+
+    Raises Invalid for a candidate that cannot answer the task, Conflict for a rejected or archived
+    one or when the route moved since ``expect``.
+    """
+    before = _seen(unit, spec, expect)
+    target = candidate or before.candidate
+    if target is None:
+        raise Invalid("the route has no candidate yet", code="weight", hint="name one with --to")
+    _check_candidate(unit, spec, target)
+    after = replace(
+        before,
+        candidate=target,
+        weight_bp=round(percent * 100),
+        salt=before.salt if target == before.candidate else routes.fresh_salt(),
+        chain=spec.chain,
+        pin=None,
+        actor=actor,
+        reason=reason,
+    )
+    stored = routes.append(unit, after, expect=before.revision, at=at)
+    if stored.weight_bp == FULL:
+        _activate(unit, target, actor=actor, reason=reason, at=at)
+    return stored
+
+
+def pin(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    reference: str | None,
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+    expect: int | None = None,
+) -> Route:
+    """Send every call of a task to one reference, or (None) lift the pin."""
+    before = _seen(unit, spec, expect)
+    if reference is not None:
+        _check_candidate(unit, spec, reference)
+    after = replace(before, pin=reference, actor=actor, reason=reason)
+    return routes.append(unit, after, expect=before.revision, at=at)
+
+
+def rollback(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+    expect: int | None = None,
+) -> Route:
+    """Send everything to the incumbent, at once. The candidate stays named, with weight 0."""
+    before = _seen(unit, spec, expect)
+    if before.weight_bp == 0 and before.pin is None:
+        raise Conflict(f"{spec.name} already answers by its incumbent", code="nothing-to-roll-back")
+    after = replace(before, weight_bp=0, pin=None, actor=actor, reason=reason)
+    return routes.append(unit, after, expect=before.revision, at=at)
+
+
+def _seen(unit: WriteUnit, spec: TaskSpec, expect: int | None) -> Route:
+    route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
+    if expect is not None and route.revision != expect:
+        raise Conflict(
+            f"the route of {spec.name} is at revision {route.revision}, not {expect}",
+            code="route-changed",
+        )
+    return route
+
+
+def _check_candidate(unit: WriteUnit, spec: TaskSpec, reference: str) -> None:
+    parsed = parse_reference(reference)
+    match parsed.kind:
+        case ReferenceKind.TASK:
+            raise Invalid(f"{reference} is a task, not a model", code="reference")
+        case ReferenceKind.VERSION:
+            _check_version(unit, spec, reference)
+        case ReferenceKind.UPSTREAM | ReferenceKind.EMBEDDED:
+            return
+
+
+def _check_version(unit: WriteUnit, spec: TaskSpec, reference: str) -> None:
+    parsed = parse_reference(reference)
+    if parsed.name != spec.name:
+        raise Invalid(f"{reference} answers {parsed.name}, not {spec.name}", code="reference")
+    version = versions.get(unit, parsed.name, parsed.number)
+    if version.task_revision != spec.revision:
+        raise Conflict(
+            f"{reference} was trained for another revision of {spec.name}",
+            code="task-revision",
+            hint="train a version for the task as it is declared now",
+        )
+    if version.status in (VersionStatus.REJECTED, VersionStatus.ARCHIVED):
+        raise Conflict(
+            f"{reference} is {version.status}",
+            code="version-status",
+            hint="a person may take it back with `inhouse versions restore`",
+        )
+
+
+def _activate(unit: WriteUnit, reference: str, *, actor: str, reason: str, at: datetime) -> None:
+    parsed = parse_reference(reference)
+    if parsed.kind is not ReferenceKind.VERSION:
+        return
+    for version in versions.list_versions(unit, parsed.name):
+        if version.number == parsed.number:
+            versions.set_status(unit, version.id, VersionStatus.ACTIVE, by=actor, why=reason, at=at)
+        elif version.status is VersionStatus.ACTIVE:
+            versions.set_status(
+                unit, version.id, VersionStatus.DEPRECATED, by=actor, why=reason, at=at
+            )

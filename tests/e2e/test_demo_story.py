@@ -1,0 +1,210 @@
+"""The demo, as a newcomer runs it, and every command that it prints, as a doubter runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inhouse.testing.upstream_exchange import Request
+from inhouse.testing.upstream_server import ScriptedUpstream
+
+pytestmark = pytest.mark.models
+
+TEXTS = Path(__file__).parents[2] / "src" / "inhouse" / "cli" / "demo" / "texts.csv"
+
+
+def _rows() -> list[dict[str, str]]:
+    with TEXTS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "label", "group"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def _inhouse(*arguments: str, store: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "inhouse.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=_environment(store),
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def _environment(store: Path) -> dict[str, str]:
+    import os
+
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("INHOUSE_")}
+    return {**kept, "INHOUSE_STORE__PATH": str(store), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def _story(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / ".inhouse" / "story.json").read_text())
+
+
+def _at(document: Any, path: str) -> Any:
+    """Follow ``a.0.b`` into a JSON document; keys may hold dots themselves."""
+    if not path:
+        return document
+    if isinstance(document, list):
+        head, _, tail = path.partition(".")
+        return _at(document[int(head)], tail)
+    for key in sorted(document, key=len, reverse=True):
+        if path == key or path.startswith(key + "."):
+            return _at(document[key], path[len(key) + 1 :])
+    raise AssertionError(f"{path} is not in {list(document)}")
+
+
+def _recompute(folder: Path, store: Path) -> int:
+    """Run every command of the story and compare what it prints with what was told."""
+    answers: dict[tuple[str, ...], Any] = {}
+    compared = 0
+    for line in _story(folder):
+        command = tuple(line["command"])
+        if not command:
+            assert not line["figures"], line
+            continue
+        if command not in answers:
+            done = _inhouse("--dir", str(folder), *command, store=store)
+            answers[command] = json.loads(done.stdout)
+        for path, told in line["figures"].items():
+            found = _at(answers[command], path)
+            if isinstance(told, float) and isinstance(found, int | float):
+                assert found == pytest.approx(told, abs=1e-9), (line["text"], path)
+            else:
+                assert found == told, (line["text"], path)
+            compared += 1
+    return compared
+
+
+@pytest.fixture
+def strong_general() -> Iterator[ScriptedUpstream]:
+    """A general model that knows the labels of nearly every text."""
+    known = {row["text"]: row["label"] for row in _rows()}
+
+    def answer(request: Request) -> str:
+        prompt = request.messages[0]["content"]
+        label = next((label for text, label in known.items() if text in prompt), "neutral")
+        return f"Sentiment: {label}"
+
+    with ScriptedUpstream(answer) as server:
+        yield server
+
+
+def test_the_story_on_the_texts_in_the_box(tmp_path: Path, weights_store: Path) -> None:
+    folder = tmp_path / "demo"
+    told = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
+    assert "gate: pass" in told, told[-4000:]
+    lines = _story(folder)
+    ramp = [line for line in lines if line["step"] == "ramp"]
+    assert [line["text"].split("%")[0].strip() for line in ramp] == [
+        str(percent) for percent in (10, 30, 50, 60, 70, 80, 90, 100)
+    ]
+    assert all(line["figures"]["unanswered"] == 0 for line in ramp)
+    assert all(line["figures"]["calls"] >= 60 for line in ramp)
+    shares = [line["figures"]["own"] / line["figures"]["calls"] for line in ramp]
+    assert shares[-1] == 1.0
+    assert shares[0] < 0.35
+    back, forward = (line for line in lines if line["step"] == "rollback")
+    assert back["figures"]["own"] == 0
+    assert forward["figures"]["own"] == forward["figures"]["calls"]
+    before, after = (line["figures"]["score"] for line in lines if "score" in line["figures"])
+    assert before == pytest.approx(20.0)
+    assert after == pytest.approx(100.0)
+    assert _recompute(folder, weights_store) > 80
+    again = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
+    assert "gate: pass" in again
+    assert _story(folder) == lines
+
+
+def test_shuffled_labels_end_with_a_failed_gate(tmp_path: Path, weights_store: Path) -> None:
+    rows = _rows()
+    labels = [row["label"] for row in rows]
+    random.Random(7).shuffle(labels)
+    data = _write(
+        tmp_path / "shuffled.csv",
+        [{**row, "label": label} for row, label in zip(rows, labels, strict=True)],
+    )
+    folder = tmp_path / "demo"
+    told = _inhouse("demo", "--dir", str(folder), "--data", str(data), store=weights_store).stdout
+    assert "gate: fail" in told, told[-4000:]
+    assert "at most 600 times" in told
+    assert not [line for line in _story(folder) if line["step"] in ("ramp", "rollback")]
+    assert _recompute(folder, weights_store) > 20
+
+
+def test_twenty_rows_are_inconclusive(tmp_path: Path, weights_store: Path) -> None:
+    data = _write(tmp_path / "few.csv", _rows()[:20])
+    folder = tmp_path / "demo"
+    told = _inhouse("demo", "--dir", str(folder), "--data", str(data), store=weights_store).stdout
+    assert "inconclusive" in told, told[-4000:]
+    assert not [line for line in _story(folder) if line["step"] == "ramp"]
+    assert _recompute(folder, weights_store) > 5
+
+
+def test_a_better_general_model_is_kept(
+    tmp_path: Path, weights_store: Path, strong_general: ScriptedUpstream
+) -> None:
+    data = _write(tmp_path / "texts.csv", _rows())
+    folder = tmp_path / "demo"
+    arguments = ["--base-url", strong_general.base_url, "--model", "strong"]
+    told = _inhouse(
+        "demo", "--dir", str(folder), "--data", str(data), *arguments, store=weights_store
+    ).stdout
+    assert "gate: fail" in told, told[-4000:]
+    assert "keep the general model" in told
+    assert _recompute(folder, weights_store) > 20
+    assert len(strong_general.requests) <= 600
+
+
+@pytest.mark.data
+def test_the_story_on_a_file_of_one_s_own(
+    tmp_path: Path, weights_store: Path, bench_data: Path
+) -> None:
+    data = bench_data / "news" / "financial_phrasebank.csv"
+    folder = tmp_path / "demo"
+    told = _inhouse("demo", "--dir", str(folder), "--data", str(data), store=weights_store).stdout
+    lines = _story(folder)
+    assert "gate: " in told
+    assert any("came in with their labels" in line["text"] for line in lines)
+    asked = sum(
+        line["figures"]["local"]
+        for line in lines
+        if line["step"] in ("stream", "ramp", "rollback") and "local" in line["figures"]
+    )
+    assert asked + 120 <= 600
+    assert _recompute(folder, weights_store) > 20
+
+
+def test_what_a_demo_refuses(tmp_path: Path, weights_store: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("title,mood\nx,y\n", encoding="utf-8")
+    told = _inhouse("demo", "--data", str(bad), store=weights_store, expect=2)
+    assert "title, mood" in told.stderr
+    assert "text,label" in told.stderr
+    assert told.stderr.count("\n") == 1
+    short = _write(tmp_path / "short.csv", _rows()[:5])
+    told = _inhouse("demo", "--data", str(short), store=weights_store, expect=2)
+    assert "5 different texts" in told.stderr
+    other = tmp_path / "full"
+    other.mkdir()
+    (other / "letter.txt").write_text("dear", encoding="utf-8")
+    told = _inhouse("demo", "--dir", str(other), "--fresh", store=weights_store, expect=4)
+    assert "holds no demo" in told.stderr
+    assert (other / "letter.txt").exists()

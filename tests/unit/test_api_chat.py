@@ -1,0 +1,88 @@
+"""From OpenAI's chat format to a task's input, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from inhouse.api.chat import check_supported, completion, task_input
+from inhouse.api.problems import BadRequest, FieldError
+from inhouse.client.models import ChatRequest
+from inhouse.inference.base import Usage
+
+
+def request(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
+    return ChatRequest(model="task:sentiment", messages=list(messages), **fields)
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def test_the_text_of_the_user_message_is_the_input() -> None:
+    assert task_input(request(user("good news"))) == "good news"
+
+
+def test_text_parts_are_lines() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    assert task_input(request(user(parts))) == "one\ntwo"
+
+
+@pytest.mark.parametrize(
+    ("messages", "field", "said"),
+    [
+        ([user("a"), user("b")], "messages", "one user message, got 2"),
+        ([{"role": "system", "content": "be kind"}, user("a")], "messages.0.role", "'system'"),
+        ([{"role": "developer", "content": "x"}, user("a")], "messages.0.role", "'developer'"),
+        ([user("a"), {"role": "assistant", "content": "b"}], "messages.1.role", "'assistant'"),
+        ([{"content": "a"}], "messages.0.role", "None"),
+        ([user("")], "messages.0.content", "expected text"),
+        ([user(None)], "messages.0.content", "expected text"),
+        ([user([])], "messages.0.content", "expected text"),
+        ([user([{"type": "image_url", "image_url": {}}])], "messages.0.content", "type text"),
+        ([user([{"type": "text", "text": 1}])], "messages.0.content", "type text"),
+        ([user(["text"])], "messages.0.content", "type text"),
+    ],
+)
+def test_more_than_one_text_is_refused(
+    messages: list[dict[str, Any]], field: str, said: str
+) -> None:
+    with pytest.raises(FieldError, match=said) as caught:
+        task_input(request(*messages))
+    assert (caught.value.status, caught.value.code) == (422, "task-messages")
+    assert caught.value.field == field
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("fields", [{"n": 2}, {"tools": [{}]}, {"functions": [{}]}])
+def test_what_a_task_cannot_do_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(FieldError) as caught:
+        task_input(request(user("a"), **fields))
+    assert caught.value.field == next(iter(fields))
+
+
+def test_what_changes_nothing_is_taken() -> None:
+    assert task_input(request(user("a"), n=1, tools=[], functions=[])) == "a"
+
+
+def test_streaming_is_said_not_to_be_there() -> None:
+    check_supported(request(user("a"), stream=False))
+    with pytest.raises(BadRequest, match="streaming is not there yet") as caught:
+        check_supported(request(user("a"), stream=True))
+    assert (caught.value.status, caught.value.field) == (400, "stream")
+
+
+def test_an_answer_is_a_chat_completion() -> None:
+    usage = Usage(input_tokens=7, output_tokens=3)
+    answer = msgspec.to_builtins(completion("an-id", {"label": "good"}, "sentiment@1", usage, 1700))
+    assert answer["id"] == "chatcmpl-an-id"
+    assert (answer["object"], answer["created"], answer["model"]) == (
+        "chat.completion",
+        1700,
+        "sentiment@1",
+    )
+    assert answer["choices"][0]["message"]["content"] == '{"label":"good"}'
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

@@ -1,0 +1,182 @@
+"""Labelled files: what is read, what is refused, and that an import can be repeated."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from inhouse.core.errors import Invalid, NotFound
+from inhouse.datasets.ingest import ImportReport, import_file
+from inhouse.datasets.tables import ImportedExample
+from inhouse.db.dialects import table_of
+from inhouse.db.unit import Database
+from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.testing.clock import FrozenClock
+
+SPEC = TaskSpec(
+    name="mood",
+    kind=TaskKind.CHOICE,
+    description="",
+    labels=("bad", "good"),
+    prompt="{{ input }}",
+)
+SCORE = TaskSpec(name="tone", kind=TaskKind.SCORE, description="", low=-1.0, prompt="{{ input }}")
+
+
+def _import(database: Database, path: Path, spec: TaskSpec = SPEC, **options: Any) -> ImportReport:
+    return import_file(database, spec, path, clock=FrozenClock(), **options)
+
+
+def _stored(database: Database) -> list[Any]:
+    table = table_of(ImportedExample)
+    with database.read() as unit:
+        return list(unit.execute(select(table).order_by(table.c.row_number)))
+
+
+def test_a_csv_comes_in_with_everything(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    path.write_bytes(
+        "\ufefftext,label,document,published,weight\r\n"
+        '"Profits rise,\nagain \u20ac",good,d1,2026-01-31T12:00:00+02:00,2\r\n'
+        "Losses,bad,,2026-02-01,\r\n".encode()
+    )
+    report = _import(database, path)
+    assert report == ImportReport(read=2, added=2, duplicate=0, bad=())
+    first, second = _stored(database)
+    assert first.input == "Profits rise,\nagain \u20ac"
+    assert first.target == {"label": "good"}
+    assert (first.group_key, first.weight, first.row_number) == ("d1", 2.0, 2)
+    assert first.occurred_at == datetime(2026, 1, 31, 10, tzinfo=UTC)
+    assert (second.group_key, second.weight, second.row_number) == (None, 1.0, 4)
+    assert second.occurred_at == datetime(2026, 2, 1, tzinfo=UTC)
+    assert first.source == "news.csv"
+    assert first.task_revision == SPEC.revision
+
+
+def test_json_lines_come_in_with_scores(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "tone.jsonl"
+    rows = [
+        {"input": "a \x00 b", "score": 0.5},
+        {"input": "c", "score": {"value": -1}},
+        {"input": "d", "score": 1.5},
+        {"input": "e"},
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
+    report = _import(database, path, SCORE)
+    assert (report.read, report.added) == (4, 2)
+    assert [line for line, _ in report.bad] == [3, 4]
+    assert [row.target["value"] for row in _stored(database)] == [0.5, -1.0]
+
+
+def test_bad_rows_are_named_and_the_others_stay(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(
+        b"text,label,weight,published\n"
+        b"fine,good,1,\n"
+        b",good,1,\n"
+        b"   ,good,1,\n"
+        b"x,great,1,\n"
+        b"x,,1,\n"
+        b"x,good,0,\n"
+        b"x,good,much,\n"
+        b"x,good,1,yesterday\n"
+        b"caf\xe9,good,1,\n"
+        b"x,good\n"
+        b"x,good,1,,,\n"
+        b"\n"
+        b"also fine,bad,1,\n"
+    )
+    report = _import(sqlite_database, path)
+    assert (report.read, report.added, report.duplicate) == (12, 2, 0)
+    assert [line for line, _ in report.bad] == [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    reasons = dict(report.bad)
+    assert "great" in reasons[5]
+    assert reasons[10] == "not UTF-8"
+    assert reasons[11] == "2 fields, the header has 4"
+
+
+def test_a_field_without_an_end_costs_its_own_row(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "open.csv"
+    path.write_text(f'text,label\nfine,good\n"{"x" * 200_000},bad\n', encoding="utf-8")
+    report = _import(sqlite_database, path)
+    assert (report.added, len(report.bad)) == (1, 1)
+    assert report.bad[0][0] == 3
+
+
+def test_an_import_can_be_repeated(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    path.write_text("text,label\none,good\none,good\ntwo,bad\n", encoding="utf-8")
+    assert (_import(database, path).added, _import(database, path).added) == (2, 0)
+    copy = tmp_path / "copy.csv"
+    copy.write_text("label,text\ngood,one\ngood,three\n", encoding="utf-8")
+    report = _import(database, copy)
+    assert (report.read, report.added, report.duplicate) == (2, 1, 1)
+
+
+def test_columns_can_be_named(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    path.write_text("headline,mood,text\none,good,ignored\n", encoding="utf-8")
+    _import(sqlite_database, path, columns={"text": "headline", "target": "mood"})
+    assert [row.input for row in _stored(sqlite_database)] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        ("headline,label\none,good\n", {}, "no column text or input; it has headline, label"),
+        ("text,mood\none,good\n", {}, "no column label or target; it has text, mood"),
+        ("", {}, "no column text or input; label or target; it has none"),
+        ("text,label\none,good\n", {"group": "article"}, "no column article; it has text, label"),
+        ("text,label\none,good\n", {"title": "text"}, "'title' is no role of a column"),
+    ],
+)
+def test_a_file_without_the_columns_says_which_it_has(
+    sqlite_database: Database,
+    tmp_path: Path,
+    content: str,
+    columns: dict[str, str],
+    message: str,
+) -> None:
+    path = tmp_path / "news.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(Invalid) as refused:
+        _import(sqlite_database, path, columns=columns)
+    assert refused.value.message.endswith(message)
+    assert refused.value.code == "import-columns"
+
+
+@pytest.mark.parametrize("name", ["news.xlsx", "news"])
+def test_other_kinds_of_file_are_refused(
+    sqlite_database: Database, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("text,label\n", encoding="utf-8")
+    with pytest.raises(Invalid, match="neither") as refused:
+        _import(sqlite_database, tmp_path / name)
+    assert refused.value.code == "import-format"
+
+
+def test_a_file_in_another_encoding_is_refused(sqlite_database: Database, tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text("text,label\none,good\n", encoding="utf-16")
+    with pytest.raises(Invalid, match="not UTF-8"):
+        _import(sqlite_database, tmp_path / "wide.csv")
+
+
+def test_a_missing_file_is_not_found(sqlite_database: Database, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        _import(sqlite_database, tmp_path / "none.csv")
+
+
+def test_progress_is_told_by_chunk(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    rows = "".join(f"text {number},good\n" for number in range(1200))
+    path.write_text("text,label\n" + rows, encoding="utf-8")
+    told: list[int] = []
+    assert _import(sqlite_database, path, progress=told.append).added == 1200
+    assert told == [500, 1000, 1200]

@@ -1,0 +1,137 @@
+"""From inhouse.toml to tasks: what is accepted, and what is said of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inhouse.core.errors import Invalid, NotFound
+from inhouse.settings import load_settings
+from inhouse.tasks.catalog import Catalog, builtin_names, load_catalog
+from inhouse.tasks.prompts import count_pieces, fit, render
+from inhouse.tasks.scoring import calibration_error, figures, item_score, macro_f1, pearson
+from inhouse.tasks.spec import TaskKind
+
+
+def _catalog(folder: Path, text: str) -> Catalog:
+    (folder / "inhouse.toml").write_text(text, encoding="utf-8")
+    return load_catalog(load_settings(folder, environment={}))
+
+
+def test_a_builtin_comes_in_both_kinds(tmp_path: Path) -> None:
+    catalog = _catalog(
+        tmp_path,
+        """
+        [tasks.sentiment]
+        builtin = "sentiment"
+        chain = ["embedded/smollm2-135m"]
+        [tasks.mood]
+        builtin = "sentiment"
+        kind = "choice"
+        timeout_s = 3
+        [tasks.bias]
+        builtin = "bias"
+        on_failure = { value = "unbiased" }
+        """,
+    )
+    assert builtin_names() == ("bias", "sentiment")
+    sentiment, mood, bias = (catalog.get(n) for n in ("sentiment", "mood", "bias"))
+    assert (sentiment.kind, sentiment.low, sentiment.high) == (TaskKind.SCORE, -1.0, 1.0)
+    assert sentiment.words == ("negative", "neutral", "positive")
+    assert (mood.kind, mood.timeout_s) == (TaskKind.CHOICE, 3)
+    assert bias.on_failure == {"label": "unbiased"}
+    assert len({sentiment.revision, mood.revision, bias.revision}) == 3
+    assert "Prices rise" in render(mood, "Prices rise")
+    with pytest.raises(NotFound, match="no task 'other'"):
+        catalog.get("other")
+
+
+def test_the_revision_follows_what_makes_answers_comparable(tmp_path: Path) -> None:
+    base = '[tasks.t]\nkind = "choice"\nlabels = ["a", "b"]\nprompt = "{{ input }}"\n'
+    first = _catalog(tmp_path, base).get("t")
+    assert _catalog(tmp_path, base + "timeout_s = 1\n").get("t").revision == first.revision
+    other = base.replace('["a", "b"]', '["a", "b", "c"]')
+    assert _catalog(tmp_path, other).get("t").revision != first.revision
+    assert _catalog(tmp_path, base.replace("input }}", "input }}!")).get("t") != first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[tasks.t]\nkind = "choice"\nprompt = "x"', "tasks.t: labels"),
+        ('[tasks.t]\nbuiltin = "nothing"', "tasks.t: builtin: there is no 'nothing'"),
+        ('[tasks.t]\nbuiltin = "bias"\nchain = ["here/model"]', "names no declared upstream"),
+        ('[tasks.t]\nbuiltin = "bias"\nchain = ["task:t"]', "is a task, not a model"),
+        ('[tasks.t]\nbuiltin = "bias"\nchain = ["nonsense"]', "not a model reference"),
+        ('[tasks.t]\nkind = "score"\nprompt = "x"\nrange = [1, 0]', "lowest value comes first"),
+        ('[tasks.t]\nbuiltin = "bias"\nprompt = "{{ input "', "tasks.t: prompt: line 1"),
+        ('[tasks.t]\nbuiltin = "bias"\nprompt = "gone.jinja"', "gone.jinja: No such file"),
+        ('[tasks.t]\nbuiltin = "bias"\non_failure = { value = "odd" }', "no label of t"),
+        ('[tasks.t]\nbuiltin = "bias"\nlables = []', "tasks.t.lables: unknown key"),
+        ('[tasks."A b"]\nbuiltin = "bias"', "tasks.A b"),
+        ("[server]\nport = 70000", "server.port"),
+        ("[nowhere]\n", "nowhere: unknown key"),
+        ("[tasks.t\n", "inhouse.toml"),
+    ],
+)
+def test_a_bad_file_names_the_key_and_the_reason(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        _catalog(tmp_path, text)
+    assert message in caught.value.message
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    (tmp_path / "inhouse.toml").write_text(
+        '[upstreams.local]\nbase_url = "http://localhost:1/v1"\n', encoding="utf-8"
+    )
+    found = load_settings(
+        tmp_path,
+        environment={
+            "INHOUSE_UPSTREAMS__LOCAL__API_KEY": "hush",
+            "INHOUSE_SERVER__PORT": "9000",
+            "INHOUSE_FORCE__SENTIMENT": "local/x",
+            "INHOUSE_REQUIRE": "postgres",
+        },
+    )
+    assert found.upstreams["local"].api_key.get_secret_value() == "hush"
+    assert "hush" not in repr(found)
+    assert (found.server.port, found.force) == (9000, {"sentiment": "local/x"})
+
+
+@pytest.mark.parametrize(
+    ("on_long", "kept"),
+    [("head", ("word0", None)), ("window", ("word0", "word499")), ("refuse", None)],
+)
+def test_long_input_is_cut_as_declared(
+    tmp_path: Path, on_long: str, kept: tuple[str, str | None] | None
+) -> None:
+    text = f'[tasks.t]\nbuiltin = "bias"\nmax_input_tokens = 100\non_long = "{on_long}"\n'
+    spec = _catalog(tmp_path, text).get("t")
+    long = " ".join(f"word{n}" for n in range(500))
+    assert fit(spec, "short enough") == "short enough"
+    if kept is None:
+        with pytest.raises(Invalid, match="takes 100"):
+            fit(spec, long)
+        return
+    sent = fit(spec, long)
+    assert count_pieces(sent) <= 106
+    assert sent.startswith("word0 ")
+    assert sent.endswith("word499") is (kept[1] == "word499")
+
+
+def test_scores_have_their_definitions(tmp_path: Path) -> None:
+    catalog = _catalog(tmp_path, '[tasks.c]\nbuiltin="bias"\n[tasks.s]\nbuiltin="sentiment"\n')
+    choice, score = catalog.get("c"), catalog.get("s")
+    assert item_score(choice, {"label": "biased"}, {"label": "biased"}) == 1.0
+    assert item_score(choice, None, {"label": "biased"}) == 0.0
+    assert item_score(score, {"value": 0.5}, {"value": -0.5}) == pytest.approx(0.5)
+    assert macro_f1(["a", "b", None], ["a", "a", "b"], ["a", "b"]) == pytest.approx(1 / 3)
+    assert pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0)
+    assert pearson([1, 1], [1, 2]) == 0.0
+    assert figures(score, [{"value": 1.0}, None], [{"value": 0.0}, {"value": 0.0}]) == {
+        "pearson": 0.0,
+        "mae": pytest.approx(1.5),
+    }
+    assert calibration_error([0.8] * 100, [n < 80 for n in range(100)], bins=1) == pytest.approx(0)
+    assert calibration_error([0.9] * 50, [False] * 50) == pytest.approx(0.9)

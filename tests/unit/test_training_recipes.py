@@ -1,0 +1,164 @@
+"""Recipes, preflight, and what worker and child hand each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inhouse.core.errors import Invalid
+from inhouse.datasets.example import Example
+from inhouse.inference.engines.encoder import Prediction
+from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.testing.clock import FrozenClock
+from inhouse.training import handover, parity, recipes
+from inhouse.training.child import Reporter
+from inhouse.training.handover import Order
+from inhouse.training.preflight import Host, check_examples, check_host
+from inhouse.training.trainers.base import Probe, TrainedArtifact, TrainingFailed, Variant
+from inhouse.training.trainers.encoder_head import EncoderHead, EncoderHeadSettings
+
+CHOICE = TaskSpec(
+    name="mood", kind=TaskKind.CHOICE, description="", labels=("bad", "good"), prompt="p"
+)
+SCORE = TaskSpec(name="tone", kind=TaskKind.SCORE, description="", prompt="p")
+ROOMY = Host(free_bytes=10**12, has_module=lambda _: True)
+
+
+def example(text: str, target: object, group: str = "") -> Example:
+    key = "label" if isinstance(target, str) else "value"
+    return Example(input=text, target={key: target}, group=group or text, origin={"kind": "import"})
+
+
+def choices(bad: int, good: int) -> list[Example]:
+    found = [example(f"b{n}", "bad") for n in range(bad)]
+    return found + [example(f"g{n}", "good") for n in range(good)]
+
+
+def test_a_recipe_resolves_with_defaults_and_overrides() -> None:
+    trainer, settings = recipes.resolve("encoder-head.v1", {"seed": 7, "class_weight": "none"})
+    assert isinstance(trainer, EncoderHead)
+    assert isinstance(settings, EncoderHeadSettings)
+    assert (settings.seed, settings.class_weight, settings.base) == (7, "none", "minilm-l6")
+
+
+def test_stored_settings_resolve_to_themselves() -> None:
+    _, settings = recipes.resolve(recipes.DEFAULT, {"penalties": [0.5, 2]})
+    plain = settings.model_dump(mode="json")
+    assert recipes.resolve(recipes.DEFAULT, plain)[1] == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "said", "hint"),
+    [
+        ("magic.v1", {}, "magic.v1", "encoder-head.v1"),
+        (recipes.DEFAULT, {"fold": 3}, "fold: unknown key", "folds"),
+        (recipes.DEFAULT, {"folds": 1}, "folds", "penalties"),
+        (recipes.DEFAULT, {"penalties": []}, "penalties", "folds"),
+        (recipes.DEFAULT, {"penalties": [0]}, "penalties.0", "folds"),
+        (recipes.DEFAULT, {"max_seconds": float("inf")}, "max_seconds", "folds"),
+        (recipes.DEFAULT, {"base": "../etc"}, "base", "folds"),
+    ],
+)
+def test_what_a_recipe_does_not_know_is_refused_with_what_there_is(
+    name: str, overrides: dict[str, object], said: str, hint: str
+) -> None:
+    with pytest.raises(Invalid, match=said) as caught:
+        recipes.resolve(name, overrides)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("spec", "examples", "reason"),
+    [
+        (CHOICE, choices(4, 4), ""),
+        (CHOICE, choices(3, 4), "7 examples"),
+        (CHOICE, choices(0, 9), "no example of 'bad'"),
+        (
+            CHOICE,
+            [*choices(0, 9), *[example(f"x{n}", "bad", "one") for n in range(3)]],
+            "one group",
+        ),
+        (SCORE, [example(f"t{n}", n / 10) for n in range(8)], ""),
+        (SCORE, [example(f"t{n}", 0.5) for n in range(8)], "same value"),
+        (SCORE, [example(f"t{n}", n / 10, "one") for n in range(8)], "one group"),
+    ],
+)
+def test_preflight_says_what_is_wrong_with_the_examples(
+    spec: TaskSpec, examples: list[Example], reason: str
+) -> None:
+    found = check_examples(spec, examples)
+    assert found.ok == (not reason)
+    assert reason in "; ".join(found.reasons)
+    assert bool(found.hint) == bool(reason)
+
+
+def test_preflight_says_what_the_machine_lacks() -> None:
+    bare = Host(free_bytes=10**12, has_module=lambda name: name != "torch")
+    found = EncoderHead().check(CHOICE, choices(5, 5), bare)
+    assert found.reasons == ("torch is not installed",)
+    assert found.hint == "pip install 'inhouse[train]'"
+    full = Host(free_bytes=10, has_module=lambda _: True)
+    assert "disk" in check_host(full, modules=(), extra="train", disk_bytes=10**9).reasons[0]
+    assert EncoderHead().check(CHOICE, choices(5, 5), ROOMY).ok
+
+
+def test_an_order_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    order = Order(spec=SCORE, recipe="r.v1", settings={"seed": 1}, base=tmp_path / "base")
+    examples = [example("line one\nline two \u2028 \x00 ü", 0.25), example("b", 1.0)]
+    handover.write_order(tmp_path, order, examples)
+    assert handover.read_order(tmp_path) == (order, examples)
+    assert handover.read_order(tmp_path)[0].spec.revision == SCORE.revision
+
+
+def test_a_result_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    artifact = TrainedArtifact(
+        files=tmp_path / "artifact",
+        variants=(Variant(id="onnx-int8", format="onnx", dtype="int8", files=("e.onnx",)),),
+        metrics={"macro_f1": 0.5},
+        metadata={"labels": ["a"]},
+        probe=(Probe(text="t", output={"label": "a"}, probabilities={"a": 1.0}),),
+    )
+    with pytest.raises(FileNotFoundError):
+        handover.read_result(tmp_path)
+    handover.write_result(tmp_path, artifact)
+    assert handover.read_result(tmp_path) == artifact
+
+
+def test_progress_is_sent_when_it_says_something_new() -> None:
+    clock, sent = FrozenClock(), []
+    report = Reporter(sent.append, clock)
+    report(0, 10, "encoding")
+    report(1, 10, "encoding")
+    clock.advance(1)
+    report(2, 10, "encoding")
+    report(3, 10, "fitting")
+    report(10, 10, "fitting")
+    assert [line["done"] for line in sent] == [0, 2, 3, 10]
+
+
+PROBES = (
+    Probe(text="a", output={"label": "bad"}, probabilities={"bad": 0.7, "good": 0.3}),
+    Probe(text="b", output={"value": 0.5}),
+)
+
+
+def test_parity_measures_the_largest_difference() -> None:
+    replies = [
+        Prediction({"label": "bad"}, {"bad": 0.7004, "good": 0.2996}, 1),
+        Prediction({"value": 0.5001}, None, 1),
+    ]
+    assert parity.largest_difference(PROBES, replies) == pytest.approx(0.0004)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Prediction({"label": "bad"}, {"bad": 0.72, "good": 0.28}, 1),
+        Prediction({"label": "bad"}, {"bad": 0.7, "fine": 0.3}, 1),
+        Prediction({"label": "bad"}, None, 1),
+    ],
+)
+def test_parity_refuses_another_answer(reply: Prediction) -> None:
+    with pytest.raises(TrainingFailed, match="probe 1 of 1"):
+        parity.largest_difference(PROBES[:1], [reply])

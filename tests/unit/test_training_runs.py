@@ -1,0 +1,181 @@
+"""Training runs: their states, their events, and how they follow their jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inhouse.core.errors import Conflict, Invalid, NotFound
+from inhouse.core.states import JobStatus, RunStatus
+from inhouse.datasets.snapshot import SnapshotRecord
+from inhouse.db.unit import Database
+from inhouse.jobs import handler, queue
+from inhouse.store.store import ModelStore
+from inhouse.tasks.catalog import Catalog
+from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.testing.clock import FrozenClock
+from inhouse.training import runs
+from inhouse.training.execute import JOB, Training
+from inhouse.training.runs import Run
+
+SPEC = TaskSpec(
+    name="mood",
+    kind=TaskKind.CHOICE,
+    description="",
+    labels=("bad", "good"),
+    prompt="{{ input }}",
+)
+
+
+@pytest.fixture
+def training(sqlite_database: Database, clock: FrozenClock, tmp_path: Path) -> Training:
+    return Training(
+        database=sqlite_database,
+        store=ModelStore(tmp_path / "store", clock),
+        catalog=Catalog([SPEC]),
+        clock=clock,
+        runs_dir=tmp_path / "runs",
+    )
+
+
+def make_snapshot(clock: FrozenClock, revision: str = SPEC.revision) -> SnapshotRecord:
+    return SnapshotRecord(
+        id="s1",
+        task="mood",
+        task_revision=revision,
+        content_hash="ab" * 32,
+        settings={},
+        counts={},
+        dropped={},
+        created_at=clock.now(),
+    )
+
+
+def request(training: Training, clock: FrozenClock, **more: Any) -> Run:
+    with training.database.write() as unit:
+        return training.request(unit, SPEC, make_snapshot(clock), actor="ann", **more)
+
+
+def get(training: Training, run: Run) -> Run:
+    with training.database.read() as unit:
+        return runs.get(unit, run.id)
+
+
+def test_a_request_queues_run_and_job_together(training: Training, clock: FrozenClock) -> None:
+    run = request(training, clock, overrides={"folds": 3})
+    assert (run.status, run.actor, run.task_revision) == ("queued", "ann", SPEC.revision)
+    assert run.settings["folds"] == 3
+    assert run.settings["base"] == "minilm-l6"
+    with training.database.read() as unit:
+        job = queue.get(unit, run.job_id)
+        assert (job.name, job.arguments) == (JOB, {"run_id": run.id})
+        assert runs.list_runs(unit) == [run]
+        assert runs.list_runs(unit, task="other") == []
+        assert runs.list_runs(unit, status=RunStatus.RUNNING) == []
+
+
+def test_a_request_that_does_not_fit_leaves_nothing(training: Training, clock: FrozenClock) -> None:
+    with pytest.raises(Invalid):
+        request(training, clock, recipe="magic.v9")
+    with pytest.raises(Invalid):
+        request(training, clock, overrides={"fold": 3})
+    with training.database.write() as unit, pytest.raises(Conflict):
+        training.request(unit, SPEC, make_snapshot(clock, "0" * 16), actor="ann")
+    with training.database.read() as unit:
+        assert runs.list_runs(unit) == []
+        assert queue.list_jobs(unit) == []
+
+
+def test_the_good_way(training: Training, clock: FrozenClock) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        clock.advance(1)
+        started = runs.start(unit, run.id, at=clock.now())
+        clock.advance(5)
+        done = runs.succeed(unit, run.id, version_id="v", metrics={"f1": 0.5}, at=clock.now())
+    assert started.status is RunStatus.RUNNING
+    assert (done.status, done.version_id, done.metrics) == ("succeeded", "v", {"f1": 0.5})
+    assert done.started_at is not None
+    assert done.finished_at is not None
+    assert (done.finished_at - done.started_at).total_seconds() == 5
+
+
+FINAL = {
+    "succeeded": lambda unit, run_id, at: runs.succeed(
+        unit, run_id, version_id="v", metrics={}, at=at
+    ),
+    "failed": lambda unit, run_id, at: runs.fail(unit, run_id, "why", at=at),
+    "cancelled": lambda unit, run_id, at: runs.cancel(unit, run_id, at=at),
+}
+
+
+@pytest.mark.parametrize("end", FINAL)
+def test_an_ended_run_never_moves_again(training: Training, clock: FrozenClock, end: str) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        runs.start(unit, run.id, at=clock.now())
+        FINAL[end](unit, run.id, clock.now())
+        for move in (*FINAL.values(), lambda *a: runs.start(a[0], a[1], at=a[2])):
+            with pytest.raises(Conflict):
+                move(unit, run.id, clock.now())
+    assert get(training, run).status == end
+
+
+def test_a_run_that_was_not_started_cannot_succeed(training: Training, clock: FrozenClock) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        with pytest.raises(Conflict):
+            runs.succeed(unit, run.id, version_id="v", metrics={}, at=clock.now())
+        with pytest.raises(NotFound):
+            runs.start(unit, "nope", at=clock.now())
+
+
+def test_events_are_numbered_and_read_from_where_one_left_off(
+    training: Training, clock: FrozenClock
+) -> None:
+    run, other = request(training, clock), request(training, clock)
+    with training.database.write() as unit:
+        for done in range(3):
+            data = {"done": done, "total": 3, "note": "x"}
+            assert runs.append(unit, run.id, runs.PROGRESS, data, at=clock.now()) == done + 2
+        assert [e.sequence for e in runs.events(unit, run.id)] == [1, 2, 3, 4]
+        assert [e.data["done"] for e in runs.events(unit, run.id, after=2)] == [1, 2]
+        assert [e.sequence for e in runs.events(unit, run.id, after=1, limit=2)] == [2, 3]
+        assert [e.sequence for e in runs.events(unit, other.id)] == [1]
+        assert runs.events(unit, run.id, after=4) == []
+
+
+def test_a_run_follows_its_job(training: Training, clock: FrozenClock) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        job = queue.claim(unit, [JOB], "w", at=clock.now())
+        assert job is not None
+        runs.start(unit, run.id, at=clock.now())
+        handler.tell(unit, {JOB: training}, queue.release(unit, job, at=clock.now()), clock.now())
+    assert get(training, run).status is RunStatus.QUEUED
+    with training.database.write() as unit:
+        job = queue.claim(unit, [JOB], "w", at=clock.now())
+        assert job is not None
+        runs.start(unit, run.id, at=clock.now())
+        failed = queue.fail(unit, job, "no disk", at=clock.now())
+        handler.tell(unit, {JOB: training}, failed, clock.now())
+    assert (get(training, run).status, get(training, run).error) == (RunStatus.FAILED, "no disk")
+
+
+def test_cancelling_the_job_cancels_the_run(training: Training, clock: FrozenClock) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        handler.cancel(unit, {JOB: training}, run.job_id, at=clock.now())
+    assert get(training, run).status is RunStatus.CANCELLED
+
+
+def test_the_job_of_an_ended_run_is_not_retried(training: Training, clock: FrozenClock) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        training.cancel(unit, run.id)
+    with pytest.raises(Conflict, match="is cancelled"), training.database.write() as unit:
+        handler.retry(unit, {JOB: training}, run.job_id, at=clock.now())
+    with training.database.read() as unit:
+        assert queue.get(unit, run.job_id).status is JobStatus.CANCELLED
