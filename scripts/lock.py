@@ -4,7 +4,7 @@ Three sets of packages, each without torch, which `make` installs in a step of i
 (requirements/torch.txt). No lock holds an index address: whoever installs uses their own settings.
 
     core   the product as `pip install inhouse` brings it
-    demo   core + encoder + train + lm, what the build itself needs, and what torch needs
+    demo   core + encoder + train + lm + demo, what the build itself needs, and what torch needs
     test   demo + postgres + the group `test`
 """
 
@@ -53,10 +53,10 @@ class Lock:
 
 LOCKS = (
     Lock(name="core"),
-    Lock(name="demo", extras=("encoder", "train", "lm"), builds=True),
+    Lock(name="demo", extras=("encoder", "train", "lm", "demo"), builds=True),
     Lock(
         name="test",
-        extras=("encoder", "train", "lm", "postgres"),
+        extras=("encoder", "train", "lm", "demo", "postgres"),
         groups=("test",),
         builds=True,
     ),

@@ -7,8 +7,8 @@ import sys
 import structlog
 
 
-def configure_logs() -> None:
-    """Plain lines with time, level and keys; tracebacks without the values of variables."""
+def configure_logs(level: str = "info") -> None:
+    """Plain lines with time, level and keys from ``level`` on; tracebacks without values."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -19,5 +19,6 @@ def configure_logs() -> None:
                 exception_formatter=structlog.dev.plain_traceback,
             ),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

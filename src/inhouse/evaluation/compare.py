@@ -67,7 +67,8 @@ def quantile(ordered: Sequence[float], q: float) -> float:
     place = q * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
-    low, high = float(ordered[below]), float(ordered[above])
+    low: float = ordered[below]
+    high: float = ordered[above]
     return low + (place - below) * (high - low)
 
 

@@ -35,7 +35,7 @@ def demo(
         raise Invalid("--base-url and --model go together")
     plan = plan_file(data) if data else plan_box()
     general = General(base_url, model)
-    configure_logs()
+    configure_logs("warning")
     progress = prepare(folder, plan, general, fresh=fresh)
     console = Console(highlight=False, soft_wrap=True)
     perform(folder, plan, general, progress, console, keep_serving=keep_serving)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.progress import Progress as Bar
 
 from inhouse.bootstrap import App
-from inhouse.cli.demo.ask import TASK, Application, Asked, rounds, wait_until
+from inhouse.cli.demo.ask import PARALLEL, TASK, Application, Asked, rounds, wait_until
 from inhouse.cli.demo.folder import General, Progress
 from inhouse.cli.demo.plan import Plan, Text
 from inhouse.cli.demo.tell import Teller
@@ -176,7 +176,7 @@ class Story:
             for percent in STEPS:
                 route = self._set(percent, version)
                 since = self._now()
-                arrivals.wait_for(CALLS_A_STEP)
+                arrivals.wait_for(CALLS_A_STEP + PARALLEL)
                 until = self._settle()
                 stats = self._stats(since, until)
                 self._tell_calls(
@@ -212,7 +212,7 @@ class Story:
             self._in_force(route)
             took = time.perf_counter() - began
             since = self._now()
-            arrivals.wait_for(10)
+            arrivals.wait_for(10 + PARALLEL)
             until = self._settle()
             stats = self._stats(since, until)
             self._tell_calls(
@@ -226,7 +226,7 @@ class Story:
             )
             forward = self._set(100, version)
             since = self._now()
-            arrivals.wait_for(10)
+            arrivals.wait_for(10 + PARALLEL)
             until = self._settle()
         stats = self._stats(since, until)
         self._tell_calls(
@@ -382,7 +382,7 @@ class Arrivals:
         wait_until(lambda: self.answered >= target, 300.0, f"the next {calls} answers")
 
     def _work(self) -> None:
-        for batch in rounds(self._texts, 2):
+        for batch in rounds(self._texts, PARALLEL):
             if self._stop.is_set():
                 return
             self.answered += self._application.stream(batch, lambda one: None)

@@ -29,6 +29,7 @@ class Teller:
         self.console = console
         self._folder = folder
         self._path = path
+        self._shown: tuple[str, ...] = ()
         self.lines: list[Line] = [
             Line(**{**line, "command": tuple(line["command"])}) for line in _stored(path)
         ]
@@ -54,9 +55,10 @@ class Teller:
         self.show(line)
 
     def show(self, line: Line) -> None:
-        """Print a line again."""
+        """Print a line, and its command unless the line before had the same."""
         self.console.print(f"  {line.text}")
-        if line.command:
+        if line.command and line.command != self._shown:
+            self._shown = line.command
             self.console.print(f"    [dim]{self.full(line.command)}[/dim]")
 
     def full(self, command: Sequence[str]) -> str:

@@ -1,53 +1,71 @@
-"""The embedded general model: a small language model in a child process, a Backend.
+"""The embedded general model: a small language model on this machine, in a child process.
 
-Typed questions are answered by likelihood: how likely does the assistant's answer begin with each
-allowed word, relative to how likely that is on average over texts that have nothing to do with this
-input. That average is the prior of the words; it is measured once per task revision on the short
-mixed texts in ``prior_texts.txt``, kept as a file, and subtracted in log space before the words'
-likelihoods are made to sum to one (batch calibration, Zhou et al. 2023, with a fixed batch).
+Typed questions are answered by the likelihood of the task's words, calibrated; free chats by
+generation. No torch here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
+import time
+import uuid
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from inhouse.core.errors import BackendError
-from inhouse.inference.base import Hosting, Question, Reply, Usage
-from inhouse.inference.engines.children import require
-from inhouse.inference.engines.lm_process import LmProcess
+from inhouse.core.errors import BackendError, InhouseError, Unavailable
+from inhouse.core.hashing import sha256_file
+from inhouse.inference.base import Hosting, Message, Question, Reply, Usage
+from inhouse.inference.engines.calibration import Calibration, Calibrations
+from inhouse.inference.engines.children import command, require
+from inhouse.inference.engines.lm_process import Found, LmProcess
 from inhouse.tasks.outputs import from_probabilities
 from inhouse.tasks.prompts import render
 from inhouse.tasks.spec import TaskSpec
 
-_NEEDED = ("torch", "transformers", "safetensors")
-_OPTIONS = ("max_tokens", "temperature", "top_p", "seed", "stop")
+_CHILD = "inhouse.inference.engines.lm_child"
+_WEIGHTS = "model.safetensors"
+_LONGEST_PAUSE_S = 30.0
+_ANSWER_TOKENS = 32
+_PROBES = ("N/A", "The")
+_REFUSED = ("functions", "logprobs", "response_format", "tools")
 
 
 class EmbeddedLM:
-    """``embedded/<base>``: answers typed questions with probabilities, and free chats with text.
+    """A Backend on the weights in ``model_dir`` (made by ``lm_convert``); hosting is ``local``.
 
-    Safe for several event loops at once. ``calibration_dir`` keeps the priors. Raises Unavailable
-    (code ``missing-extra``) when torch or transformers is not installed.
+    The child starts with the first question, or with ``start``. One that crashes fails what it was
+    asked (``engine-crashed``, retryable) and starts again with the next question; after a second
+    crash in a row there is a pause of 1 s, doubling up to 30 (``engine-paused``, retryable).
+
+    Raises Unavailable: ``missing-extra`` without torch, ``base-missing`` without the files.
     """
 
     def __init__(
         self, reference: str, *, model_dir: Path, calibration_dir: Path, threads: int = 1
     ) -> None:
-        require("lm", *_NEEDED)
+        require("lm", "torch", "transformers")
+        if not (model_dir / _WEIGHTS).is_file():
+            raise Unavailable(f"{model_dir} holds no converted model", code="base-missing")
         self._reference = reference
         self._model_dir = model_dir
-        self._calibration_dir = calibration_dir
-        self._process = LmProcess(model_dir, threads)
-        self._priors: dict[str, list[float]] = {}
+        self._threads = threads
         self._guard = threading.Lock()
+        self._process: LmProcess | None = None
+        self._closed = False
+        self._starts = 0
+        self._not_before = 0.0
+        self._calibrations = Calibrations(
+            calibration_dir,
+            base=reference.rpartition("/")[2],
+            weights=lambda: self._digest,
+            measure=self._measure,
+        )
 
     @property
     def reference(self) -> str:
@@ -57,141 +75,182 @@ class EmbeddedLM:
     def hosting(self) -> Hosting:
         return Hosting.LOCAL
 
-    @property
+    @cached_property
     def about(self) -> str:
-        """What the model is, for reports: its name and size."""
-        config = msgspec.json.decode((self._model_dir / "config.json").read_bytes())
-        name = self._reference.partition("/")[2]
-        return f"{name}, {config['num_hidden_layers']} layers, on this machine"
+        """What it is, in words for a report, with its size."""
+        with (self._model_dir / _WEIGHTS).open("rb") as file:
+            header = msgspec.json.decode(file.read(int.from_bytes(file.read(8), "little")))
+        ends = (each["data_offsets"][1] for each in header.values() if "data_offsets" in each)
+        return f"general language model on this machine, {max(ends) / 2e6:.0f} M parameters"
 
-    @property
-    def pid(self) -> int | None:
-        """The child's process id, while there is one."""
-        return self._process.pid
+    def start(self) -> None:
+        """Start the child now and return at once; it loads in some seconds."""
+        self._running()
 
     async def answer(self, question: Question) -> Reply:
-        """Raises BackendError: ``engine-died`` (retryable), ``engine`` when the model refuses the
-        request, ``unsupported`` for a score without levels or for parts that are no text."""
-        if question.task is None:
+        """A typed output with probabilities for a task with words; else a text, and a ``body`` in
+        the form of OpenAI's chat completion.
+
+        Raises BackendError: ``unsupported`` for what it cannot do (pictures, tools, a prompt over
+        its context), ``engine-crashed`` and ``engine-paused`` (retryable), ``engine-failed``,
+        ``engine-closed``.
+        """
+        spec = question.task
+        if spec is None or not spec.words:
             return await self._chat(question)
-        if not question.task.words:
-            raise BackendError(
-                f"{self._reference} answers by likelihood; task {question.task.name} has no words",
-                code="unsupported",
-                hint="declare levels for the score",
-            )
-        return await self._decide(question.task, question)
-
-    async def close(self) -> None:
-        self._process.close()
-
-    async def _decide(self, spec: TaskSpec, question: Question) -> Reply:
-        prior = await self._prior(spec)
-        messages = [{"role": m.role, "content": _text(m.content)} for m in question.messages]
-        reply = await self._score(spec, messages)
-        shares = calibrated(reply["scores"], prior)
-        probabilities = dict(zip(spec.words, shares, strict=True))
+        asked = await self._submit(_likelihoods(spec, _messages(question)))
+        try:
+            calibration = await self._calibration(spec)
+            found = await asyncio.wrap_future(asked)
+        finally:
+            asked.cancel()
+        self._starts = 0
+        scores = dict(zip(spec.words, found["scores"], strict=True))
+        probabilities = calibration.probabilities(scores)
+        best = max(range(len(spec.words)), key=lambda at: probabilities[spec.words[at]])
         return Reply(
             output=from_probabilities(spec, probabilities),
             probabilities=probabilities,
-            usage=Usage(input_tokens=reply["prompt"], output_tokens=1),
+            usage=Usage(input_tokens=found["prompt_tokens"], output_tokens=found["lengths"][best]),
             model=self._reference,
         )
 
-    async def _prior(self, spec: TaskSpec) -> list[float]:
-        """The words' mean log-likelihood over the texts in the box; measured once."""
-        found = self._priors.get(spec.revision)
-        if found is not None:
-            return found
-        path = self._calibration_dir / self._file(spec)
-        if not path.exists():
-            texts = (files(__package__) / "prior_texts.txt").read_text("utf-8").splitlines()
-            rows = [await self._log_shares(spec, text) for text in texts]
-            mean = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
-            self._keep(path, {"words": list(spec.words), "log_prior": mean})
-        prior: list[float] = msgspec.json.decode(path.read_bytes())["log_prior"]
-        return self._priors.setdefault(spec.revision, prior)
+    def calibrate(self, spec: TaskSpec, texts: Sequence[str]) -> Calibration:
+        """Measure the model's preferences on unlabelled inputs of the task (at least 8), store them
+        and answer with them from now on. Blocks, some 100 ms a text.
 
-    def _file(self, spec: TaskSpec) -> str:
-        base = self._reference.partition("/")[2]
-        return f"{base}-{self._model_dir.name}-{spec.revision}.json"
+        Raises Invalid (``calibration-texts``) for too few texts, and what ``answer`` raises.
+        """
+        return self._calibrations.measure_on(spec, texts)
 
-    def _keep(self, path: Path, value: Mapping[str, Any]) -> None:
-        with self._guard:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".part")
-            partial.write_bytes(msgspec.json.encode(value))
-            partial.replace(path)
-
-    async def _log_shares(self, spec: TaskSpec, text: str) -> list[float]:
-        messages = [{"role": "user", "content": render(spec, text)}]
-        scores = (await self._score(spec, messages))["scores"]
-        total = _log_sum(scores)
-        return [score - total for score in scores]
-
-    async def _score(self, spec: TaskSpec, messages: list[dict[str, str]]) -> dict[str, Any]:
-        fields = {"messages": messages, "words": list(spec.words), "key": spec.revision}
-        return await self._ask("score", fields)
+    async def close(self) -> None:
+        """End the child; what it was asked fails with ``engine-closed``."""
+        self._closed = True
+        self._calibrations.close()
+        await asyncio.to_thread(self._end)
 
     async def _chat(self, question: Question) -> Reply:
-        messages = [{"role": m.role, "content": _text(m.content)} for m in question.messages]
-        options = {name: question.options[name] for name in _OPTIONS if name in question.options}
-        if "max_completion_tokens" in question.options:
-            options["max_tokens"] = question.options["max_completion_tokens"]
-        made = await self._ask("chat", {"messages": messages, "options": options})
-        usage = Usage(input_tokens=made["prompt"], output_tokens=made["completion"])
-        body = _completion(self._reference, made)
-        return Reply(content=made["text"], usage=usage, model=self._reference, body=body)
+        options = dict(question.options)
+        options.pop("messages", None)
+        if question.task is not None:
+            options.setdefault("max_tokens", _ANSWER_TOKENS)
+        refused = [name for name in _REFUSED if options.get(name)]
+        if options.get("n", 1) != 1 or refused:
+            raise BackendError(
+                f"{self._reference} cannot do {', '.join(refused) or 'n > 1'}", code="unsupported"
+            )
+        request = {"op": "chat", "messages": _messages(question), "options": options}
+        found = await asyncio.wrap_future(await self._submit(request))
+        self._starts = 0
+        usage = Usage(input_tokens=found["prompt_tokens"], output_tokens=found["completion_tokens"])
+        return Reply(
+            content=found["content"],
+            usage=usage,
+            model=self._reference,
+            body=_completion(self._reference, found, usage),
+        )
 
-    async def _ask(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        number, future = self._process.ask(kind, fields)
-        try:
-            reply = await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            self._process.drop(number)
-            raise
-        if "error" in reply:
-            raise BackendError(f"{self._reference}: {reply['error']}", code="engine")
-        return reply
+    async def _calibration(self, spec: TaskSpec) -> Calibration:
+        """The task's calibration. Shielded: a caller that goes away leaves it to the others."""
+        known = self._calibrations.known(spec)
+        if known is not None:
+            return known
+        return await asyncio.shield(asyncio.wrap_future(self._calibrations.obtain(spec)))
+
+    def _measure(self, spec: TaskSpec, texts: Sequence[str]) -> list[dict[str, float]]:
+        asked = [
+            self._running().submit(_likelihoods(spec, _rendered(spec, text))) for text in texts
+        ]
+        return [dict(zip(spec.words, each.result()["scores"], strict=True)) for each in asked]
+
+    async def _submit(self, request: Mapping[str, Any]) -> Future[Found]:
+        process = self._process
+        if process is None or not process.alive:
+            process = await asyncio.to_thread(self._running)
+        return process.submit(request)
+
+    def _running(self) -> LmProcess:
+        """The child, started when it is not alive and the pause after crashes is over."""
+        with self._guard:
+            if self._closed:
+                raise BackendError("the language model was closed", code="engine-closed")
+            if self._process is not None and self._process.alive:
+                return self._process
+            left = self._not_before - time.monotonic()
+            if left > 0:
+                raise BackendError(
+                    f"{self._reference} crashed {self._starts} times in a row",
+                    code="engine-paused",
+                    retryable=True,
+                    retry_after=left,
+                )
+            pause = 2.0 ** (self._starts - 1) if self._starts else 0.0
+            self._not_before = time.monotonic() + min(pause, _LONGEST_PAUSE_S)
+            self._starts += 1
+            self._process = LmProcess(command(_CHILD, str(self._model_dir)), threads=self._threads)
+            return self._process
+
+    def _end(self) -> None:
+        with self._guard:
+            if self._process is not None:
+                self._process.close()
+
+    @cached_property
+    def _digest(self) -> str:
+        return sha256_file(self._model_dir / _WEIGHTS)
 
 
-def calibrated(scores: Sequence[float], log_prior: Sequence[float]) -> list[float]:
-    """Shares that sum to one: softmax of the log-likelihoods less the words' log prior."""
-    raw = [score - prior for score, prior in zip(scores, log_prior, strict=True)]
-    total = _log_sum(raw)
-    return [math.exp(value - total) for value in raw]
-
-
-def _log_sum(values: Sequence[float]) -> float:
-    top = max(values)
-    return top + math.log(math.fsum(math.exp(value - top) for value in values))
-
-
-def _text(content: Any) -> str:
-    """The text of a message; parts other than text are refused."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Sequence) and all(part.get("type") == "text" for part in content):
-        return "\n".join(part["text"] for part in content)
-    raise BackendError("the embedded model takes text only", code="unsupported", fatal=True)
-
-
-def _completion(model: str, made: Mapping[str, Any]) -> dict[str, Any]:
-    total = made["prompt"] + made["completion"]
+def _likelihoods(spec: TaskSpec, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
+        "op": "likelihoods",
+        "key": spec.revision,
+        "probes": [_rendered(spec, text) for text in _PROBES],
+        "messages": messages,
+        "words": spec.words,
+    }
+
+
+def _rendered(spec: TaskSpec, text: str) -> list[dict[str, str]]:
+    try:
+        return [{"role": "user", "content": render(spec, text)}]
+    except InhouseError as error:
+        raise BackendError(error.message, code=error.code, hint=error.hint) from None
+
+
+def _messages(question: Question) -> list[dict[str, str]]:
+    """The messages as role and text. Raises BackendError for what a text model cannot read."""
+    given: Sequence[Any] = question.options.get("messages") or question.messages
+    if not given and question.task is not None:
+        return _rendered(question.task, question.text)
+    if not given:
+        raise BackendError("there is nothing to answer", code="unsupported", fatal=True)
+    return [_plain(message) for message in given]
+
+
+def _plain(message: Message | Mapping[str, Any]) -> dict[str, str]:
+    if not isinstance(message, Message):
+        if message.get("tool_calls") or message["role"] == "tool":
+            raise BackendError("the embedded model knows no tools", code="unsupported")
+        message = Message(message["role"], message.get("content"))
+    content = message.content or ""
+    if isinstance(content, str):
+        return {"role": message.role, "content": content}
+    if any(part.get("type") != "text" for part in content):
+        raise BackendError("the embedded model reads text only", code="unsupported")
+    return {"role": message.role, "content": "\n".join(part["text"] for part in content)}
+
+
+def _completion(reference: str, found: Found, usage: Usage) -> dict[str, Any]:
+    message = {"role": "assistant", "content": found["content"]}
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
-        "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": made["text"]},
-                "logprobs": None,
-                "finish_reason": made["finish"],
-            }
-        ],
+        "created": int(time.time()),
+        "model": reference,
+        "choices": [{"index": 0, "message": message, "finish_reason": found["finish_reason"]}],
         "usage": {
-            "prompt_tokens": made["prompt"],
-            "completion_tokens": made["completion"],
-            "total_tokens": total,
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
         },
     }

@@ -62,7 +62,6 @@ class LanguageModel:
         self._context = int(self._model.config.max_position_embeddings)
         self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
 
-    @torch.inference_mode()
     def likelihoods(
         self, key: str, probes: Sequence[Messages], asked: Sequence[Words]
     ) -> list[Likelihoods]:
@@ -80,7 +79,8 @@ class LanguageModel:
             answers = [[*self._encode(word), self._end] for word in one.words]
             pack.add(ids[len(prefix.ids) :], answers)
         try:
-            return self._run(pack, prefix, prompts)
+            with torch.inference_mode():
+                return self._run(pack, prefix, prompts)
         except BaseException:
             self._prefixes.pop(key, None)
             raise
@@ -93,7 +93,7 @@ class LanguageModel:
             past_key_values=prefix.cache,
             use_cache=True,
         ).last_hidden_state[0]
-        prefix.cache.crop(len(prefix.ids))
+        prefix.cache.crop(-len(pack.ids))
         rows = torch.tensor([row for row, _ in pack.targets])
         tokens = torch.tensor([token for _, token in pack.targets])
         logits = self._model.get_output_embeddings()(states[rows])
@@ -123,9 +123,7 @@ class LanguageModel:
         ids = [token for token, _ in pairs]
         cache = DynamicCache()
         if ids:
-            self._model.base_model(
-                input_ids=torch.tensor([ids]), past_key_values=cache, use_cache=True
-            )
+            self._states(ids, cache)
         return Prefix(ids, cache)
 
     def chat(self, messages: Messages, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -143,19 +141,15 @@ class LanguageModel:
         draw = Draw(options)
         cache, fed = DynamicCache(), prompt
         said: list[int] = []
+        text, finish = "", "stop"
         while True:
             token = draw.token(self._next_logits(fed, cache))
-            text = self._tokenizer.decode(said, skip_special_tokens=True)
-            finish = "stop" if token == self._end else None
-            if finish is None:
-                said.append(token)
-                text = self._tokenizer.decode(said, skip_special_tokens=True)
-                cut = min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)
-                if cut is not None:
-                    text, finish = text[:cut], "stop"
-                elif len(said) >= limit:
-                    finish = "length"
-            if finish is not None:
+            if token == self._end:
+                break
+            said.append(token)
+            text, stopped = _cut(self._tokenizer.decode(said, skip_special_tokens=True), stops)
+            if stopped or len(said) >= limit:
+                finish = "stop" if stopped else "length"
                 break
             fed = [token]
             yield {}
@@ -166,12 +160,17 @@ class LanguageModel:
             "completion_tokens": len(said),
         }
 
-    @torch.inference_mode()
+    def _states(self, ids: list[int], cache: Any) -> Any:
+        """What the model makes of tokens that follow those in the cache, and adds to it."""
+        with torch.inference_mode():
+            return self._model.base_model(
+                input_ids=torch.tensor([ids]), past_key_values=cache, use_cache=True
+            ).last_hidden_state[0]
+
     def _next_logits(self, fed: list[int], cache: Any) -> Any:
-        states = self._model.base_model(
-            input_ids=torch.tensor([fed]), past_key_values=cache, use_cache=True
-        ).last_hidden_state[0, -1:]
-        return self._model.get_output_embeddings()(states)[0]
+        states = self._states(fed, cache)[-1:]
+        with torch.inference_mode():
+            return self._model.get_output_embeddings()(states)[0]
 
     @property
     def _end(self) -> int:
@@ -195,6 +194,12 @@ class LanguageModel:
         if len(ids) >= self._context:
             raise Refused(f"{len(ids)} tokens do not fit the model's {self._context}")
         return ids
+
+
+def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """The text before the first stop string, and whether there is one."""
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return (text[: min(found)], True) if found else (text, False)
 
 
 class Pack:

@@ -31,7 +31,7 @@ class LmProcess:
     """
 
     def __init__(self, arguments: Sequence[str], *, threads: int) -> None:
-        self._child = subprocess.Popen(  # noqa: S603
+        self._child = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -46,7 +46,9 @@ class LmProcess:
         self._errors: deque[str] = deque(maxlen=_TAIL_LINES)
         self._closing = False
         self._ended = False
-        self._threads = [self._thread(each) for each in (self._write, self._read, self._listen)]
+        self._listener = self._thread(self._listen)
+        self._writer = self._thread(self._write)
+        self._reader = self._thread(self._read)
 
     @property
     def pid(self) -> int:
@@ -79,7 +81,7 @@ class LmProcess:
             self._child.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             self._child.kill()
-        for thread in self._threads:
+        for thread in (self._writer, self._reader, self._listener):
             thread.join()
 
     def _thread(self, target: Any) -> threading.Thread:
@@ -116,7 +118,7 @@ class LmProcess:
     def _finish(self) -> None:
         """The child closed its end: reap it, and tell everybody who waits."""
         self._child.wait()
-        self._threads[2].join()
+        self._listener.join()
         with self._guard:
             self._ended = True
             left, self._pending = list(self._pending.values()), {}
@@ -141,7 +143,7 @@ def _settle(future: Future[Found], reply: Mapping[str, Any]) -> None:
     if "found" in reply:
         future.set_result(reply["found"])
     elif reply["refused"]:
-        future.set_exception(BackendError(reply["reason"], code="unsupported", fatal=True))
+        future.set_exception(BackendError(reply["reason"], code="unsupported"))
     else:
         future.set_exception(BackendError(reply["reason"], code="engine-failed"))
 
