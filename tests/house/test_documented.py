@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import reference
+from lock import name_of
 from source_facts import error_codes, metrics
 
 ROOT = Path(__file__).parents[2]
@@ -72,9 +74,15 @@ def test_every_dependency_has_its_reason() -> None:
     assert {name for name in declared if f"`{name}`" not in text} == set()
 
 
-def _declared() -> list[str]:
-    import tomllib
+def test_every_core_dependency_is_used() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {name_of(line).replace("-", "_") for line in project["dependencies"]}
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    used = set(re.findall(r"^\s*(?:import|from) (\w+)", source, re.MULTILINE))
+    assert names - used == {"uvloop"}, "uvicorn takes uvloop by itself; nothing else may be idle"
 
+
+def _declared() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     lines = list(project["project"]["dependencies"])
     for extra in project["project"]["optional-dependencies"].values():

@@ -21,6 +21,9 @@ from inhouse.settings import Settings, TaskSettings, UpstreamSettings
 from inhouse.testing.upstream_server import ScriptedUpstream
 from inhouse.training import runs
 
+NOWHERE = "01a1fc81-377b-7e39-ae5c-ea490c74ea49"
+"""An id that nothing has."""
+
 OPEN = {"/healthz", "/readyz"}
 
 
@@ -290,16 +293,16 @@ def test_evaluations_and_independence(app: App, server: ServerHandle, client: Cl
     [
         ("GET", "/v1/tasks/nothing", None, 404, "task-not-found"),
         ("GET", "/v1/tasks/UPPER", None, 422, "invalid-field"),
-        ("GET", f"/v1/interactions/{new_id()}", None, 404, "interaction-not-found"),
+        ("GET", f"/v1/interactions/{NOWHERE}", None, 404, "interaction-not-found"),
         ("GET", "/v1/interactions/1", None, 422, "invalid-field"),
         ("GET", "/v1/interactions?limit=0", None, 422, "invalid-field"),
         ("GET", "/v1/interactions?since=2026-01-01T00:00:00", None, 422, "invalid-field"),
         ("GET", "/v1/interactions?reference=%00", None, 422, "invalid-field"),
-        ("GET", f"/v1/evaluations/{new_id()}", None, 404, "evaluation-not-found"),
-        ("GET", f"/v1/jobs/{new_id()}", None, 404, "job-not-found"),
-        ("GET", f"/v1/training/runs/{new_id()}", None, 404, "run-not-found"),
-        ("GET", f"/v1/training/runs/{new_id()}/events", None, 404, "run-not-found"),
-        ("GET", f"/v1/datasets/{new_id()}", None, 404, "snapshot-not-found"),
+        ("GET", f"/v1/evaluations/{NOWHERE}", None, 404, "evaluation-not-found"),
+        ("GET", f"/v1/jobs/{NOWHERE}", None, 404, "job-not-found"),
+        ("GET", f"/v1/training/runs/{NOWHERE}", None, 404, "run-not-found"),
+        ("GET", f"/v1/training/runs/{NOWHERE}/events", None, 404, "run-not-found"),
+        ("GET", f"/v1/datasets/{NOWHERE}", None, 404, "snapshot-not-found"),
         ("POST", "/v1/training/runs", {"task": "sentiment"}, 404, "snapshot-not-found"),
         ("POST", "/v1/datasets", {"task": "sentiment", "x": 1}, 422, "unknown-field"),
         ("POST", "/v1/datasets", {}, 422, "missing-field"),

@@ -470,7 +470,7 @@ def kill(process_: subprocess.Popen[bytes]) -> None:
     process_.wait()
 
 
-@pytest.mark.parametrize("phase", ["exporting the encoder", "checking what was saved"])
+@pytest.mark.parametrize("phase", ["encoding the examples", "checking what was saved"])
 def test_a_killed_workers_run_starts_over_and_makes_one_version(
     local: Training, tmp_path: Path, phase: str
 ) -> None:

@@ -284,6 +284,20 @@ def test_a_worker_survives_a_database_that_fails(
     assert running.stop(timeout_s=WAIT_S)
 
 
+def test_a_follower_that_fails_keeps_no_other_job_waiting(sqlite_database: Database) -> None:
+    class Broken(Following):
+        def follow(self, unit: WriteUnit, job: JobRecord, at: datetime) -> None:
+            raise OSError("no")
+
+    lost, other = add(sqlite_database), add(sqlite_database)
+    with sqlite_database.write() as unit:
+        queue.claim(unit, ["task"], "gone", at=CLOCK.now(), lease_s=-1.0)
+    left = worker(sqlite_database, Broken(lambda *_: {})).run_next()
+    assert left is not None
+    assert (left.id, left.status) == (other, JobStatus.DONE)
+    assert read(sqlite_database, lost).status is JobStatus.RUNNING
+
+
 def test_due_times_follow_the_clock_that_is_passed_in(
     sqlite_database: Database, clock: FrozenClock
 ) -> None:

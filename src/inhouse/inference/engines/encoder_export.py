@@ -38,6 +38,13 @@ def export(base_dir: Path, target_dir: Path) -> dict[str, Any]:
     return run_once(__name__, [str(base_dir), str(target_dir)])
 
 
+def convert(source_dir: Path, target_dir: Path) -> dict[str, Any]:
+    """Everything in ``source_dir``, and its export beside it, into ``target_dir``: what a base
+    needs to be served, to carry heads, and to be trained further. Raises as ``export``."""
+    shutil.copytree(source_dir, target_dir, dirs_exist_ok=True)
+    return export(source_dir, target_dir)
+
+
 def run(base: str, target: str) -> dict[str, Any]:
     """The child's work."""
     import torch
@@ -52,7 +59,8 @@ def run(base: str, target: str) -> dict[str, Any]:
     _write_graph(model, whole)
     quantize_dynamic(whole, folder / "encoder.onnx", per_channel=True, weight_type=QuantType.QInt8)
     whole.unlink()
-    shutil.copyfile(Path(base) / "tokenizer.json", folder / "tokenizer.json")
+    if folder != Path(base):
+        shutil.copyfile(Path(base) / "tokenizer.json", folder / "tokenizer.json")
     cosine = _parity(model, Path(base), folder)
     if cosine < _LEAST_COSINE:
         raise ValueError(f"the export strays from the original: cosine {cosine:.4f}")

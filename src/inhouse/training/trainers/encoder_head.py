@@ -1,7 +1,7 @@
 """``encoder-head``: a frozen sentence encoder with a calibrated linear head.
 
-The encoder is exported to ONNX first and the head is fitted on what that export says, so that
-training and serving see the same vectors.
+The base holds the encoder's export to ONNX (``inference.engines.encoder_export``). The head is
+fitted on what that export says, so that training and serving see the same vectors.
 
 The artifact holds ``encoder.onnx`` and ``tokenizer.json`` (the export), ``head.safetensors`` with
 ``weight`` [k, d], ``bias`` [k] and ``temperature`` [1] in float32 (k = labels, 1 for a score), and
@@ -10,6 +10,7 @@ The artifact holds ``encoder.onnx`` and ``tokenizer.json`` (the export), ``head.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +21,17 @@ from pydantic import Field
 
 from inhouse.datasets.example import Example
 from inhouse.inference.engines.encoder import Encoder
-from inhouse.inference.engines.encoder_export import export
 from inhouse.tasks.outputs import from_probabilities
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.training.preflight import Host, Preflight, check_examples, check_host
-from inhouse.training.trainers.base import Probe, RecipeSettings, TrainedArtifact, Variant, Work
+from inhouse.training.trainers.base import (
+    Probe,
+    RecipeSettings,
+    TrainedArtifact,
+    TrainingFailed,
+    Variant,
+    Work,
+)
 from inhouse.training.trainers.folds import grouped_folds, quantile_strata, usable_count
 from inhouse.training.trainers.heads import (
     Head,
@@ -41,13 +48,13 @@ if TYPE_CHECKING:
 
 Penalty = Annotated[float, Field(gt=0)]
 
-_MODULES = ("numpy", "onnx", "onnxruntime", "safetensors", "sklearn", "tokenizers", "torch")
-_DISK_BYTES = 500_000_000
+_MODULES = ("numpy", "onnxruntime", "safetensors", "sklearn", "tokenizers")
+_DISK_BYTES = 200_000_000
 _BATCH = 32
 _STRATA = 5
 _PROBE_ROWS = 24
 _PROBE_TEXTS = ("A.", "¿Qué? — 漢字 \u202eabc", "word " * 2000)
-_EXPORTED, _ENCODED, _FITTED, _ALL = 10.0, 60.0, 97.0, 100.0
+_ENCODED, _FITTED, _ALL = 60.0, 97.0, 100.0
 
 
 class EncoderHeadSettings(RecipeSettings):
@@ -75,13 +82,12 @@ class EncoderHead:
         return check_examples(spec, examples) if found.ok else found
 
     def train(self, work: Work[EncoderHeadSettings]) -> TrainedArtifact:
-        """Export, encode, fit, save; see the module."""
+        """Encode, fit, save; see the module."""
         started = time.monotonic()
         examples = sorted(work.examples, key=lambda each: (each.content_hash, each.group))
         files = work.folder / "artifact"
         files.mkdir()
-        work.report(0.0, _ALL, "exporting the encoder")
-        exported = export(work.base, files)
+        dtype = _take_encoder(work.base, files)
         encoder = Encoder(files, threads=work.settings.threads)
         vectors = _encode(work, encoder, [example.input for example in examples])
         head = _fit(work, examples, vectors)
@@ -95,11 +101,21 @@ class EncoderHead:
         }
         return TrainedArtifact(
             files=files,
-            variants=(_variant(files, exported["dtype"]),),
+            variants=(_variant(files, dtype),),
             metrics=metrics,
-            metadata={"encoder": exported, **_describe(work.spec)},
+            metadata=_describe(work.spec),
             probe=_probe(work.spec, encoder, head, examples),
         )
+
+
+def _take_encoder(base: Path, files: Path) -> str:
+    """Copy the exported encoder of the base, and say its dtype."""
+    for name in ("encoder.onnx", "tokenizer.json"):
+        if not (base / name).is_file():
+            raise TrainingFailed(f"the base in {base.name} is no exported encoder: no {name}")
+        shutil.copyfile(base / name, files / name)
+    manifest = msgspec.json.decode((base / "manifest.json").read_bytes())
+    return str(manifest["variants"][0]["dtype"])
 
 
 def _encode(work: Work[Any], encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -109,8 +125,7 @@ def _encode(work: Work[Any], encoder: Encoder, texts: Sequence[str]) -> NDArray[
     parts = []
     for start in range(0, len(texts), _BATCH):
         work.check()
-        at = _EXPORTED + start / len(texts) * (_ENCODED - _EXPORTED)
-        work.report(at, _ALL, "encoding the examples")
+        work.report(start / len(texts) * _ENCODED, _ALL, "encoding the examples")
         parts.append(encoder.embed(texts[start : start + _BATCH]))
     return np.concatenate(parts).astype(np.float64)
 
