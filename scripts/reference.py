@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -60,7 +60,7 @@ def main() -> int:
     return 1 if check and stale else 0
 
 
-def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines) + "\n"
 
@@ -327,7 +327,8 @@ def openapi() -> dict[str, Any]:
         }
         asyncio.run(app(wired)(scope, receive, send))
         wired.database.close()
-    return json.loads(b"".join(message.get("body", b"") for message in sent))
+    document: dict[str, Any] = json.loads(b"".join(part.get("body", b"") for part in sent))
+    return document
 
 
 PAGES: dict[str, Callable[[], str]] = {

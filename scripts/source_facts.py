@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "inhouse"
@@ -67,13 +68,9 @@ def error_classes() -> dict[str, ErrorClass]:
 
 
 def _error_class(node: ast.ClassDef, parent: ErrorClass | None) -> ErrorClass:
-    own = {}
-    for line in node.body:
-        target = line.target if isinstance(line, ast.AnnAssign) else None
-        if isinstance(line, ast.Assign):
-            target = line.targets[0]
-        if isinstance(target, ast.Name) and isinstance(line.value, ast.Constant):
-            own[target.id] = line.value.value
+    own: dict[str, Any] = {
+        name: value.value for name, value in _assigned(node) if isinstance(value, ast.Constant)
+    }
     doc = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
     return ErrorClass(
         name=node.name,
@@ -108,7 +105,7 @@ def _is_code_table(node: ast.Assign, path: Path) -> bool:
 
 def _constants(node: ast.expr) -> list[str]:
     values = node.values if isinstance(node, ast.Dict) else []
-    return [value.value for value in values if isinstance(value, ast.Constant)]
+    return [spoken(value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -151,10 +148,9 @@ def _note(
     if kind is None:
         return
     given = {word: named.get(_name(node), node) for word, node in given.items()}
-    code = given.get("code")
-    if code is not None and not (isinstance(code, ast.Constant) and isinstance(code.value, str)):
+    word = spoken(given["code"]) if "code" in given else kind.code
+    if not word:
         return
-    word = code.value if isinstance(code, ast.Constant) else kind.code
     entry = found.setdefault(word, ErrorCode(code=word, kind=kind))
     for texts, node in ((entry.messages, given.get("message")), (entry.hints, given.get("hint"))):
         text = spoken(node)
@@ -164,21 +160,26 @@ def _note(
 
 def _named(tree: ast.Module) -> dict[str, ast.expr]:
     """The literals that a module gives names to."""
-    found = {}
-    for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(node, ast.AnnAssign):
-            target = node.target
-        if isinstance(target, ast.Name) and spoken(node.value):
-            found[target.id] = node.value
-    return found
+    return {name: value for name, value in _assigned(tree) if spoken(value)}
+
+
+def _assigned(block: ast.Module | ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    """Names and values that a module or class sets at its top level."""
+    for line in block.body:
+        match line:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                yield name, value
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                yield name, value
+            case _:
+                pass
 
 
 def spoken(node: ast.expr | None) -> str:
     """A literal as people read it, with {name} for what is filled in. Empty if it is no literal."""
     match node:
-        case ast.Constant(value=str()):
-            return node.value
+        case ast.Constant(value=str(text)):
+            return text
         case ast.JoinedStr():
             return "".join(spoken(value) or _hole(value) for value in node.values)
         case ast.BinOp(op=ast.Add()):
@@ -241,4 +242,6 @@ def attribute_docs(path: Path) -> dict[tuple[str, str], str]:
                     ast.Expr(value=ast.Constant(value=str(text))),
                 ):
                     found[node.name, name] = " ".join(text.split())
+                case _:
+                    pass
     return found

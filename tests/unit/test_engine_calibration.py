@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse.core.errors import BackendError, Invalid
@@ -56,6 +56,7 @@ def calibrations(tmp_path: Path, scripted: Scripted) -> Iterator[Calibrations]:
     opened.close()
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_shares_sum_to_one_and_keep_the_order(scores: dict[str, float]) -> None:
     shares = softmax(scores)
@@ -66,6 +67,7 @@ def test_shares_sum_to_one_and_keep_the_order(scores: dict[str, float]) -> None:
                 assert shares[first] >= shares[second]
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_a_text_that_says_nothing_gets_even_shares(scores: dict[str, float]) -> None:
     made = Calibration(

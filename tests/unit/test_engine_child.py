@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse.core.errors import Unavailable
@@ -16,13 +16,14 @@ from inhouse.inference.engines.frames import read_frame, write_frame
 from inhouse.inference.engines.lm_child import Desk, Inbox, first_batch
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
+    max_leaves=5,
 )
 
 
-@given(st.lists(st.dictionaries(st.text(), VALUES)))
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.dictionaries(st.text(max_size=5), VALUES, max_size=3), max_size=3))
 def test_frames_arrive_as_sent(messages: list[dict[str, Any]]) -> None:
     stream = io.BytesIO()
     for message in messages:
@@ -32,6 +33,7 @@ def test_frames_arrive_as_sent(messages: list[dict[str, Any]]) -> None:
     assert read_frame(stream) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30))
 def test_a_frame_that_is_cut_short_is_the_end(kept: int) -> None:
     stream = io.BytesIO()
@@ -111,12 +113,8 @@ def test_a_missing_extra_says_what_to_install() -> None:
     require("encoder", "json")
 
 
-def test_children_wait_quietly_offline_and_below_amx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+def test_children_wait_quietly_and_offline() -> None:
     given = environment(2)
     assert given["OMP_NUM_THREADS"] == "2"
     assert given["OMP_WAIT_POLICY"] == "PASSIVE"
     assert given["HF_HUB_OFFLINE"] == "1"
-    assert given["ONEDNN_MAX_CPU_ISA"] == "AVX512_CORE_BF16"
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "DEFAULT")
-    assert environment(2)["ONEDNN_MAX_CPU_ISA"] == "DEFAULT"

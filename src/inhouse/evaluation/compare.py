@@ -58,7 +58,7 @@ def mcnemar_exact(candidate: Sequence[bool], other: Sequence[bool]) -> float:
     wins = sum(a and not b for a, b in zip(candidate, other, strict=True))
     losses = sum(b and not a for a, b in zip(candidate, other, strict=True))
     n, k = wins + losses, min(wins, losses)
-    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+    tail = sum(math.comb(n, i) for i in range(k + 1)) / (1 << n)
     return min(1.0, 2 * tail)
 
 

@@ -177,7 +177,7 @@ class Story:
                 route = self._set(percent, version)
                 since = self._now()
                 arrivals.wait_for(CALLS_A_STEP + PARALLEL)
-                until = self._settle()
+                until = self._settle(arrivals)
                 stats = self._stats(since, until)
                 self._tell_calls(
                     "ramp",
@@ -213,7 +213,7 @@ class Story:
             took = time.perf_counter() - began
             since = self._now()
             arrivals.wait_for(10 + PARALLEL)
-            until = self._settle()
+            until = self._settle(arrivals)
             stats = self._stats(since, until)
             self._tell_calls(
                 "rollback",
@@ -227,7 +227,7 @@ class Story:
             forward = self._set(100, version)
             since = self._now()
             arrivals.wait_for(10 + PARALLEL)
-            until = self._settle()
+            until = self._settle(arrivals)
         stats = self._stats(since, until)
         self._tell_calls(
             "rollback",
@@ -330,9 +330,11 @@ class Story:
         }
         self.teller.tell(step, text, ("interactions", "stats", TASK, *window, "--json"), figures)
 
-    def _settle(self) -> datetime:
-        """Now, with everything up to now in the database."""
+    def _settle(self, arrivals: Arrivals | None = None) -> datetime:
+        """Now, with every call that began before in the database."""
         now = self._now()
+        if arrivals is not None:
+            arrivals.wait_for(2 * PARALLEL)
         self.app.recorder.flush(10.0)
         return now
 

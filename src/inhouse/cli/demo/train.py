@@ -52,6 +52,8 @@ def train_and_evaluate(app: App, snapshot_id: str, bar: Bar, *, actor: str) -> T
         raise InhouseError(f"the training run ended as {run.status}: {run.error}")
     with app.database.read() as unit:
         reference = versions.by_id(unit, run.version_id).reference
+    if not snapshot.counts.get("test"):
+        return Trained(run_id=run_id, reference=reference, evaluation_id="", verdict="inconclusive")
     record = _evaluated(app, run.version_id, bar)
     if record.verdict is None:
         raise InhouseError(f"the evaluation failed: {record.error}")

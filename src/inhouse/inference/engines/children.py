@@ -39,13 +39,8 @@ def require(extra: str, *modules: str) -> None:
 
 def environment(threads: int) -> dict[str, str]:
     """The environment of a child: the parent's, with threads that wait instead of spinning and
-    libraries that never look anything up on a network.
-
-    oneDNN stays below AMX unless the parent's environment says otherwise: some virtual machines
-    announce AMX and kill the process that uses it (SIGILL), which no library can find out.
-    """
+    libraries that never look anything up on a network."""
     return {
-        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16",
         **os.environ,  # noqa: TID251  handed on to the child, not read
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",

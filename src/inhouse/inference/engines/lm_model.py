@@ -1,8 +1,8 @@
 """A causal language model in this process: how likely words are as its answer, and what it says.
 
 Only the child (``lm_child``) imports this. The weights are stored as bf16 and computed with in
-float32: the same answers on every CPU, alone or in a batch, and faster than bf16 where the CPU has
-no working AMX.
+float32: the same answers alone or in a batch, faster than bf16 without AMX, and safe on virtual
+machines that announce AMX and kill the process (SIGILL) whose bf16 kernels use it.
 """
 
 from __future__ import annotations
