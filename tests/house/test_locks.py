@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from importlib.metadata import requires
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -14,7 +18,6 @@ from lock import FOLDER, LOCKS, OUTSIDE, Lock, digest, name_of, wanted
 LINE = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;]+)( ; (?P<marker>.+?))? \\$")
 # Markers of the machines that the limits are meant for.
 LINUX = {"sys_platform": "linux", "platform_machine": "x86_64", "python_full_version": "3.11.9"}
-MOST = {"core": 36, "encoder": 52}
 
 locks = pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 
@@ -95,23 +98,47 @@ def test_torch_is_pinned_within_the_declared_ranges() -> None:
     assert all(Version(version) in one for one in ranges)
 
 
-def test_the_core_install_stays_small() -> None:
-    core = next(lock for lock in LOCKS if lock.name == "core")
-    assert len(pinned(core)) + 1 <= MOST["core"]
+def core_names() -> set[str]:
+    return set(pinned(next(lock for lock in LOCKS if lock.name == "core")))
 
 
-def test_the_encoder_extra_stays_small() -> None:
-    """Counted as what the core lock holds and what the extra's own packages need beyond it."""
-    demo = pinned(next(lock for lock in LOCKS if lock.name == "demo"))
-    core = next(lock for lock in LOCKS if lock.name == "core")
-    needed = set(pinned(core)) | {"inhouse"}
-    queue = needs("inhouse", "encoder")
+def encoder_names() -> set[str]:
+    """What the core lock holds, and what the extra's own packages need beyond it."""
+    known = pinned(next(lock for lock in LOCKS if lock.name == "demo"))
+    needed, queue = core_names(), needs("inhouse", "encoder")
     assert queue
     while queue:
         name = queue.pop()
-        if name in needed:
-            continue
-        assert name in demo, name
-        needed.add(name)
-        queue += needs(name, "")
-    assert len(needed) <= MOST["encoder"], sorted(needed)
+        if name not in needed:
+            assert name in known, name
+            needed.add(name)
+            queue += needs(name, "")
+    return needed
+
+
+INSTALLS = [("core", core_names, 36, 100), ("encoder", encoder_names, 52, 280)]
+installs = pytest.mark.parametrize(
+    ("names", "most", "megabytes"),
+    [pytest.param(*rest, id=name) for name, *rest in INSTALLS],
+)
+
+
+@installs
+def test_an_install_has_few_distributions(
+    names: Callable[[], set[str]], most: int, megabytes: int
+) -> None:
+    assert len(names()) + 1 <= most, sorted(names())
+
+
+@pytest.mark.full
+@installs
+def test_an_install_is_small(
+    names: Callable[[], set[str]], most: int, megabytes: int, tmp_path: Path
+) -> None:
+    """By the files of its distributions, without bytecode."""
+    versions = pinned(next(lock for lock in LOCKS if lock.name == "demo"))
+    pins = [f"{name}=={versions[name]}" for name in sorted(names())]
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-input", "--no-deps"]
+    subprocess.run([*pip, "--no-compile", "--target", str(tmp_path), *pins], check=True)
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert size / 1e6 <= megabytes

@@ -25,7 +25,7 @@ def demo(
     """The whole story on this machine: a general model, corrections, an own model, the rollout."""
     from rich.console import Console
 
-    from inhouse.cli.demo.folder import General, prepare
+    from inhouse.cli.demo.folder import General, contents, prepare
     from inhouse.cli.demo.plan import plan_box, plan_file
     from inhouse.cli.demo.stage import perform
     from inhouse.cli.logs import configure_logs
@@ -36,6 +36,11 @@ def demo(
     plan = plan_file(data) if data else plan_box()
     general = General(base_url, model)
     configure_logs("warning")
+    there = contents(folder)
     progress = prepare(folder, plan, general, fresh=fresh)
+    if there and fresh:
+        typer.echo(f"deleted the demo in {folder}: {there}")
+    elif there:
+        typer.echo(f"resuming the demo in {folder}; --fresh would delete it: {there}")
     console = Console(highlight=False, soft_wrap=True)
     perform(folder, plan, general, progress, console, keep_serving=keep_serving)

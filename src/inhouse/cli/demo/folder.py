@@ -74,7 +74,7 @@ def prepare(folder: Path, plan: Plan, general: General, *, fresh: bool) -> Progr
             raise Conflict(
                 f"{folder} holds a demo on other texts or another general model",
                 code="demo-folder",
-                hint=f"--fresh deletes it first: {_contents(folder)}",
+                hint=f"--fresh deletes it first: {contents(folder)}",
             )
         return Progress(path, about, stored["steps"])
     if folder.exists() and any(folder.iterdir()):
@@ -96,10 +96,11 @@ def _delete(folder: Path, marker: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _contents(folder: Path) -> str:
+def contents(folder: Path) -> str:
+    """How much lies in a folder, in words; nothing for one that is empty or missing."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
-    return f"{len(files)} files, {size / 1e6:.0f} MB"
+    return f"{len(files)} files, {size / 1e6:.0f} MB" if files else ""
 
 
 def _settings(plan: Plan, general: General) -> str:
