@@ -57,7 +57,9 @@ class Price(Section):
     """What an upstream charges, in the currency of your choice per million tokens."""
 
     input_per_million: float = Field(0.0, ge=0)
+    """For a million tokens sent."""
     output_per_million: float = Field(0.0, ge=0)
+    """For a million tokens received."""
 
 
 class UpstreamSettings(Section):
@@ -77,7 +79,9 @@ class OnFailure(Section):
     """What a caller gets instead of an error when nothing could answer."""
 
     value: float | str
+    """A label of the choice, or a number in the score's range."""
     flagged: Literal[True] = True
+    """The answer says that it is none of a model; this cannot be switched off."""
 
 
 class TaskSettings(Section):

@@ -94,9 +94,9 @@ def test_preflight_says_what_is_wrong_with_the_examples(
 
 
 def test_preflight_says_what_the_machine_lacks() -> None:
-    bare = Host(free_bytes=10**12, has_module=lambda name: name != "torch")
+    bare = Host(free_bytes=10**12, has_module=lambda name: name != "sklearn")
     found = EncoderHead().check(CHOICE, choices(5, 5), bare)
-    assert found.reasons == ("torch is not installed",)
+    assert found.reasons == ("sklearn is not installed",)
     assert found.hint == "pip install 'inhouse[train]'"
     full = Host(free_bytes=10, has_module=lambda _: True)
     assert "disk" in check_host(full, modules=(), extra="train", disk_bytes=10**9).reasons[0]

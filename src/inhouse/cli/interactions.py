@@ -19,7 +19,7 @@ def search(
     ] = None,
     arm: Annotated[str | None, typer.Option(help="incumbent, candidate, pinned or forced.")] = None,
     reference: Annotated[str | None, typer.Option(help="What answered.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     before: Annotated[str | None, typer.Option(help="Older than this interaction.")] = None,
     as_json: AsJson = False,
 ) -> None:

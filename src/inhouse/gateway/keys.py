@@ -121,14 +121,16 @@ def list_keys(unit: ReadUnit) -> list[Key]:
 
 
 def load_all(unit: ReadUnit) -> Mapping[str, Key]:
-    """The keys that open something, by digest."""
-    active = select(_table).where(_table.c.revoked_at.is_(None))
-    return {row.digest: _key(row) for row in unit.execute(active)}
+    """Every key by digest, revoked ones too."""
+    return {row.digest: _key(row) for row in unit.execute(select(_table))}
 
 
 class KeyRing:
-    """The active keys, in memory. A revoked key stops at most 0.25 s after the commit, plus one
-    query; ``mirror`` is what a ``Poller`` polls."""
+    """The keys, in memory. A revoked key stops at most 0.25 s after the commit, plus one query;
+    ``mirror`` is what a ``Poller`` polls.
+
+    ``len`` counts revoked keys too: once there was a key, a server never opens to everybody again.
+    """
 
     def __init__(self, database: Database) -> None:
         self.mirror: Mirror[Mapping[str, Key]] = Mirror(database, load_all, name="keys", initial={})
@@ -144,7 +146,7 @@ class KeyRing:
         """The key that was presented. Raises Unauthenticated (code ``unauthenticated``) when it is
         none of ours or revoked."""
         key = self.mirror.value.get(_digest(presented))
-        if key is None:
+        if key is None or key.revoked_at is not None:
             raise Unauthenticated(
                 "the key is unknown or revoked", hint="make one with `inhouse keys create`"
             )
