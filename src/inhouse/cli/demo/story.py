@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 from rich.progress import Progress as Bar
 
 from inhouse.bootstrap import App
-from inhouse.cli.demo.ask import PARALLEL, TASK, Application, Asked, rounds, wait_until
+from inhouse.cli.demo.arrivals import Arrivals, Ticks
+from inhouse.cli.demo.ask import PARALLEL, TASK, Application, Asked, wait_until
 from inhouse.cli.demo.folder import General, Progress
 from inhouse.cli.demo.plan import Plan, Text
 from inhouse.cli.demo.tell import Teller
@@ -343,48 +343,3 @@ class Story:
 
     def _bar(self, what: str, total: int) -> Any:
         return Ticks(self.teller, what, total)
-
-
-class Ticks:
-    """A progress bar in a terminal, silence elsewhere."""
-
-    def __init__(self, teller: Teller, what: str, total: int) -> None:
-        self._bar = Bar(transient=True, disable=not teller.console.is_terminal)
-        self._task = self._bar.add_task(what, total=total)
-
-    def __enter__(self) -> Callable[[], None]:
-        self._bar.start()
-        return lambda: self._bar.advance(self._task)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-
-class Arrivals:
-    """Calls that keep arriving, two at a time, while the route moves."""
-
-    def __init__(self, application: Application, texts: Sequence[Text]) -> None:
-        self._application = application
-        self._texts = texts
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="arrivals", daemon=True)
-        self.answered = 0
-
-    def __enter__(self) -> Arrivals:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def wait_for(self, calls: int) -> None:
-        """Wait until so many more calls were answered."""
-        target = self.answered + calls
-        wait_until(lambda: self.answered >= target, 300.0, f"the next {calls} answers")
-
-    def _work(self) -> None:
-        for batch in rounds(self._texts, PARALLEL):
-            if self._stop.is_set():
-                return
-            self.answered += self._application.stream(batch, lambda one: None)
