@@ -331,6 +331,7 @@ def test_health_and_metrics(app: App, server: ServerHandle, client: Client) -> N
     _, headers, content = ask(server, "GET", "/metrics")
     assert headers["content-type"].startswith("text/plain")
     assert b'inhouse_calls_total{arm="incumbent",status="answered",task="sentiment"}' in content
+    assert b"inhouse_independence_score " in content
     app.recorder.stop()
     status, headers, content = ask(server, "GET", "/readyz")
     assert (status, json.loads(content)["code"]) == (503, "record-failed")

@@ -75,6 +75,53 @@ def test_what_is_no_label_is_refused(said: str, why: str) -> None:
         parse(CHOICE, said)
 
 
+SAID_BY_A_SMALL_MODEL = [
+    (SCORE, "-1.0", {"value": -1.0}),
+    (SCORE, "1", {"value": 1.0}),
+    (SCORE, "[Sentence 1]", None),
+    (CHOICE, "Negative.", {"label": "negative"}),
+    (
+        CHOICE,
+        "The news text has a positive sentiment, as it is a news report about a hearing scheduled "
+        "for Tuesday morning.",
+        {"label": "positive"},
+    ),
+    (
+        CHOICE,
+        "The sentiment of the news text is neutral, as it does not convey a positive or negative "
+        "opinion.",
+        None,
+    ),
+    (BIAS, "Unbiased", {"label": "unbiased"}),
+    (BIAS, "Abused.", None),
+    (BIAS, "The hearing is set for Tuesday morning.", None),
+    (
+        BIAS,
+        "The news is set for Tuesday morning and is neutral, meaning it is not biased towards any "
+        "particular audience, platform, or party.",
+        None,
+    ),
+    (
+        BIAS,
+        "The revised sentence is: June 1, 2022, Leads to a critical analysis of the new "
+        "treatment's efficacy in aiding in the reduction of relapse rates.",
+        None,
+    ),
+]
+"""What SmolLM2-135M-Instruct wrote when it was asked the built-in tasks; None: not to be read."""
+
+
+@pytest.mark.parametrize(("spec", "said", "output"), SAID_BY_A_SMALL_MODEL)
+def test_what_a_real_model_said(
+    spec: TaskSpec, said: str, output: dict[str, object] | None
+) -> None:
+    if output is not None:
+        assert parse(spec, said) == output
+        return
+    with pytest.raises(Unparsable):
+        parse(spec, said)
+
+
 def test_a_label_inside_another_is_not_confused() -> None:
     assert parse(BIAS, "The wording is unbiased.") == {"label": "unbiased"}
     assert parse(BIAS, "Biased") == {"label": "biased"}
@@ -110,6 +157,7 @@ def test_a_number_is_read_and_clamped(said: str, value: float) -> None:
     [
         ("", "empty"),
         ("85", "far outside"),
+        ("The text describes a loss of 12 million.", "not as the answer"),
         ("7/10", "several|far outside"),
         ("between 0.2 and 0.4 perhaps 0.3 or 0.1", "several"),
         ("I cannot determine the sentiment.", "refused"),

@@ -8,6 +8,8 @@ from sqlalchemy import text
 
 from inhouse.api.depends import Reader, Wired
 from inhouse.client.control import Health
+from inhouse.monitoring.metrics import observe
+from inhouse.monitoring.report import independence
 
 router = APIRouter(tags=["operation"])
 
@@ -29,6 +31,9 @@ def readyz(app: Wired) -> Health:
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(_: Reader) -> Response:
-    """Every series, in the text format of Prometheus."""
+def metrics(_: Reader, app: Wired) -> Response:
+    """Every series, in the text format of Prometheus. The independence score is that of the last
+    seven days, worked out for this answer."""
+    with app.database.read() as unit:
+        observe(independence(unit, now=app.clock.now()))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

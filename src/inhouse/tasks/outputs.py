@@ -18,10 +18,12 @@ from inhouse.core.errors import Invalid
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w%])(?!\.\d)")
+_LETTER = re.compile(r"[^\W\d_]")
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _NAMED = re.compile(
-    r"(?:score|sentiment|value|rating|answer|result)\b[^\d\n+\-−.]{0,24}([-+−]?(?:\d+\.?\d*|\.\d+))",
+    r"\b(?:score|sentiment|value|rating|answer|result|rate|this|it|is|as|at)\b[^\w\n+\-−.]{0,3}"
+    r"(?:(?:is|as|of|at|be|would|the|a|an)\s+){0,3}([-+−]?(?:\d+\.?\d*|\.\d+))(?![\w%])",
     re.IGNORECASE,
 )
 _SCALE = re.compile(
@@ -165,15 +167,17 @@ def _mentioned(labels: tuple[str, ...], folded: str) -> list[str]:
 
 def _number(spec: TaskSpec, text: str) -> dict[str, Any]:
     plain = _SCALE.sub(" ", text)
-    found = [_to_float(number) for number in _NUMBER.findall(plain)]
-    if len(set(found)) > 1:
-        named = [_to_float(number) for number in _NAMED.findall(plain)]
-        found = named if len(set(named)) == 1 else found
+    found = {_to_float(number) for number in _NUMBER.findall(plain)}
+    if len(found) > 1 or (found and _LETTER.search(plain)):
+        named = {_to_float(number) for number in _NAMED.findall(plain)}
+        if not named and len(found) == 1:
+            raise Unparsable("a number stands there, but not as the answer")
+        found = named if len(named) == 1 else found
     if not found:
         raise Unparsable("the model refused" if _REFUSAL.search(text) else "no number is named")
-    if len(set(found)) > 1:
+    if len(found) > 1:
         raise Unparsable("several numbers are named")
-    return _clamped(spec, found[0])
+    return _clamped(spec, found.pop())
 
 
 def _clamped(spec: TaskSpec, number: float | None) -> dict[str, Any]:
