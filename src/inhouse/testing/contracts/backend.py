@@ -28,7 +28,7 @@ SENTIMENT = TaskSpec(
     kind=TaskKind.CHOICE,
     description="Mood of a sentence.",
     labels=("negative", "neutral", "positive"),
-    prompt="Answer with negative, neutral or positive.\n\n{{ text }}",
+    prompt="Answer with negative, neutral or positive.\n\n{{ input }}",
 )
 
 
