@@ -20,7 +20,6 @@ from inhouse.settings import Settings
 from inhouse.tasks.catalog import Catalog, load_catalog
 from inhouse.testing.clock import FrozenClock
 
-
 PATIENCE_S = 10.0
 """Enough on any machine; that it takes 0.25 s is for a benchmark to show."""
 
