@@ -4,7 +4,6 @@ What is asserted and why is described in src/inhouse/cli/demo/TEXTS.md.
 """
 
 import csv
-import os
 import re
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
@@ -128,12 +127,8 @@ def tfidf_score() -> float:
     )
 
 
-def phrasebank() -> list[dict[str, str]]:
-    given = os.environ.get("INHOUSE_BENCH_DATA")
-    folder = Path(given) if given else ROOT.parent / "shared" / "data"
+def phrasebank(folder: Path) -> list[dict[str, str]]:
     path = folder / "news" / "financial_phrasebank.csv"
-    if not path.is_file():
-        pytest.skip(f"no {path}: set INHOUSE_BENCH_DATA to the folder of the public data")
     with path.open(encoding="utf-8", newline="") as handle:
         return [row for row in csv.DictReader(handle) if row["split"] == "train"]
 
@@ -216,9 +211,9 @@ def test_an_own_encoder_beats_words_and_is_not_perfect(vectors: "np.ndarray") ->
 @pytest.mark.models
 @pytest.mark.data
 def test_a_head_trained_on_phrasebank_agrees_with_the_labels(
-    encoder: Encoder, vectors: "np.ndarray"
+    encoder: Encoder, vectors: "np.ndarray", bench_data: Path
 ) -> None:
-    rows = phrasebank()
+    rows = phrasebank(bench_data)
     model = head(1.0).fit(encoder.embed([r["text"] for r in rows]), [r["label"] for r in rows])
     score = macro_f1([t.label for t in demo_texts()], model.predict(vectors))
     assert score >= 0.55
