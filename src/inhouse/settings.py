@@ -37,6 +37,54 @@ class ServerSettings(Section):
     """TCP port; 0 takes a free one."""
     workers: int = Field(1, ge=0, le=16)
     """Threads of the embedded job worker; 0 leaves jobs to `inhouse worker`."""
+    body_limit_mb: int = Field(10, ge=1, le=1024)
+    """Largest body of a request, in MiB; more is refused with 413."""
+
+
+class RecordingSettings(Section):
+    """How calls are recorded."""
+
+    durability: Literal["fast", "durable"] = "fast"
+    """`fast`: answer first, at most 50 ms of traffic at risk when the process is killed. `durable`:
+    answer after the commit."""
+    on_record_failure: Literal["refuse", "answer"] = "refuse"
+    """When nothing can be recorded (disk full): refuse calls with 503, or answer unrecorded."""
+    content: Literal["full", "hashes"] = "full"
+    """`hashes`: inputs and outputs are kept only as SHA-256; no data set can be made of them."""
+    redact: tuple[str, ...] = ()
+    """Built-in rules applied before anything is stored: `email`, `phone`, `card`, `iban`, `ip`,
+    `secret`."""
+    redact_patterns: dict[Name, str] = {}
+    """Rules of your own: a name and a regular expression; a match is stored as `[name]`."""
+
+
+class BreakerSettings(Section):
+    """When a backend that fails is left alone."""
+
+    failures: int = Field(5, ge=1, le=1000)
+    """Failures in a row that open the breaker."""
+    open_s: float = Field(300.0, gt=0, le=86_400)
+    """Seconds until one call may try the backend again; up to 10 % are added at random."""
+
+
+class LimitSettings(Section):
+    """What may be used up; what is not set is not limited."""
+
+    requests_per_minute: int | None = Field(None, ge=1)
+    """Calls in any 60 seconds."""
+    tokens_per_minute: int | None = Field(None, ge=1)
+    """Tokens in and out in any 60 seconds."""
+    requests_per_day: int | None = Field(None, ge=1)
+    """Calls in a day (UTC)."""
+    tokens_per_day: int | None = Field(None, ge=1)
+    """Tokens in and out in a day (UTC)."""
+    cost_per_day: float | None = Field(None, gt=0)
+    """Cost in a day (UTC), in the currency of the prices."""
+    on_limit: Literal["refuse", "throttle", "warn"] = "refuse"
+    """`refuse`: 429 with Retry-After. `throttle`: calls over a minute's limit wait, at most 10 s,
+    and over a day's are refused. `warn`: answer, count and say so."""
+    warn_at: float = Field(0.8, gt=0, le=1)
+    """Share of a day's limit from which answers carry a warning."""
 
 
 class DatabaseSettings(Section):
@@ -73,6 +121,13 @@ class UpstreamSettings(Section):
     """Whose machine it is; by default `local` for loopback and private addresses."""
     prices: dict[str, Price] = {}
     """Prices by model name."""
+    speaks: Literal["chat", "decisions"] = "chat"
+    """`decisions`: its models answer typed questions by `POST /decisions`, with probabilities."""
+    stream_usage: bool = True
+    """Ask for the token counts of streams (`stream_options.include_usage`); off for servers that
+    refuse that field."""
+    limits: LimitSettings = LimitSettings()
+    """What all calls of this upstream together may use up."""
 
 
 class OnFailure(Section):
@@ -89,8 +144,8 @@ class TaskSettings(Section):
 
     builtin: Name | None = None
     """Start from a task in the box (`sentiment`, `bias`); other keys override it."""
-    kind: Literal["score", "choice"] | None = None
-    """`score`: a number in `range`. `choice`: one of `labels`."""
+    kind: Literal["score", "choice", "text"] | None = None
+    """`score`: a number in `range`. `choice`: one of `labels`. `text`: whatever the model says."""
     description: str | None = None
     """One sentence for people."""
     labels: tuple[str, ...] | None = None
@@ -100,13 +155,18 @@ class TaskSettings(Section):
     levels: dict[str, float] | None = None
     """Of a score: words with their values, for models that answer by the likelihood of a word."""
     prompt: str | None = None
-    """Jinja template for general models: a file beside `inhouse.toml`, or the text itself."""
+    """Jinja template for general models: a file beside `inhouse.toml`, or the text itself. A text
+    task without one passes the messages of a chat through as they are."""
     chain: tuple[str, ...] | None = None
     """General models, first choice first."""
     unit: Literal["request", "document", "user"] | None = None
     """What a split is drawn over; calls of one unit meet the same arm."""
     timeout_s: float | None = Field(None, gt=0, le=600)
     """Deadline of one call over all tries, in seconds."""
+    try_timeout_s: float | None = Field(None, gt=0, le=600)
+    """Longest time for one try while other models are left; by default half of the time left."""
+    coalesce: bool | None = None
+    """Identical calls at the same moment are asked once; only for models at temperature 0."""
     max_input_tokens: int | None = Field(None, ge=16)
     """Longest input sent to a model, counted as word pieces."""
     on_long: Literal["window", "head", "refuse"] | None = None
@@ -121,6 +181,10 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
     store: StoreSettings = StoreSettings()
+    recording: RecordingSettings = RecordingSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    limits: LimitSettings = LimitSettings()
+    """What this server may use up in all."""
     upstreams: dict[Name, UpstreamSettings] = {}
     tasks: dict[Name, TaskSettings] = {}
     force: dict[Name, str] = {}

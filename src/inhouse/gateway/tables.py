@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from inhouse.db.base import Base, Instant
+from inhouse.db.base import Base, Instant, JsonText
 
 
 class ApiKey(Base):
-    """A key, as the SHA-256 of its 256 random bits. The key itself is shown once and not kept."""
+    """A key, as the SHA-256 of its 256 random bits. The key itself is shown once and not kept.
+
+    ``limits`` are fields of ``settings.LimitSettings``; null means none.
+    """
 
     __tablename__ = "api_key"
 
@@ -21,6 +25,7 @@ class ApiKey(Base):
     digest: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(Instant)
+    limits: Mapped[Any | None] = mapped_column(JsonText)
 
     __table_args__ = (UniqueConstraint("digest"),)
 

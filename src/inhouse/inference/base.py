@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -59,7 +59,7 @@ class Reply:
     (own models, likelihood scoring); None from those that only generate text.
     ``probabilities``: by label, or by level of a score, calibrated as far as the backend can.
     ``model``: the name that the backend gives itself. ``body``: the whole chat completion as the
-    upstream sent it (parsed), for calls that pass through.
+    upstream sent it (parsed), for calls that pass through, and ``raw`` the bytes of it.
     """
 
     content: str = ""
@@ -68,6 +68,7 @@ class Reply:
     usage: Usage = Usage()
     model: str = ""
     body: Mapping[str, Any] | None = None
+    raw: bytes = b""
 
 
 class Backend(Protocol):
@@ -86,3 +87,77 @@ class Backend(Protocol):
     async def answer(self, question: Question) -> Reply: ...
 
     async def close(self) -> None: ...
+
+
+class ReplyStream(Protocol):
+    """A reply under way, as server-sent events.
+
+    Iterating gives bytes: one or more whole events each (``data: {...}\\n\\n``), exactly as the
+    upstream sent them, ``data: [DONE]`` included; the first piece holds everything up to and with
+    the first token. Raises BackendError when the upstream breaks off. ``reply`` is what was said so
+    far (content, usage, model), at any time. ``close`` gives the connection up unless the stream is
+    complete; it may be called twice.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def reply(self) -> Reply: ...
+
+    async def close(self) -> None: ...
+
+
+class Streaming(Protocol):
+    """A backend that can answer token by token."""
+
+    async def stream(self, question: Question) -> ReplyStream:
+        """Returns once the first token has come, and raises BackendError until then. A first token
+        is the first event with content, a refusal, a tool call, or the reason of the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Vectors of texts, one each and in their order; ``raw`` is an upstream's whole answer as it
+    sent it, and ``vectors`` empty then."""
+
+    vectors: Sequence[Sequence[float]] = ()
+    usage: Usage = Usage()
+    model: str = ""
+    raw: bytes = b""
+
+
+class Embedding(Protocol):
+    """A backend that turns texts into vectors."""
+
+    async def embed(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Embeddings:
+        """``inputs``: texts, or lists of token ids for upstreams that take them. ``options`` are
+        the other fields of OpenAI's request. Raises BackendError, and Invalid for what it cannot do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The answer to one question of a decision.
+
+    ``probabilities``: one per choice or level in their order, summing to 1; for a predicate one,
+    its probability. None when the model refused.
+    """
+
+    probabilities: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgements:
+    """The answers to a decision's questions, in their order."""
+
+    answers: tuple[Judgement, ...]
+    usage: Usage = Usage()
+    model: str = ""
+
+
+class Deciding(Protocol):
+    """A backend that answers free typed questions with probabilities."""
+
+    async def decide(self, text: str, questions: Sequence[Mapping[str, Any]]) -> Judgements:
+        """``questions`` are those of ``POST /v1/decisions``, checked. Raises BackendError."""
+        ...

@@ -1,40 +1,22 @@
 """A general model behind OpenAI's HTTP API: Docker Model Runner, Ollama, vLLM, OpenAI itself, ...
 
 One call is one POST to ``{base_url}/chat/completions``; deadlines, second tries and other backends
-are the gateway's. Keys and inputs are never logged, and never part of an error.
+are the gateway's.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-import msgspec
-
 from inhouse.core.clock import Clock, SystemClock
-from inhouse.core.errors import BackendError, Invalid
 from inhouse.inference.base import Hosting, Question, Reply, Usage
-from inhouse.inference.http.connection import HttpResponse
-from inhouse.inference.http.pool import HttpPool
+from inhouse.inference.wire import Wire, decode, encode
 from inhouse.settings import UpstreamSettings
 
 TYPED_MAX_TOKENS = 128
 """Room for the answer to a typed question; a word or a small JSON object needs a tenth of it."""
-DETAIL_CHARACTERS = 300
 
-_RETRYABLE = frozenset({408, 429, 503})
-"""408 is what a server says that gives up a connection just when it is used again."""
-_FATAL = frozenset({400, 413, 422})
-_HINTS = {
-    401: "check api_key of this upstream",
-    403: "the key may not use this model",
-    404: "check base_url and the model's name",
-}
-_SECONDS = re.compile(r"\s*\d{1,9}(\.\d{1,9})?\s*\Z", re.ASCII)
 _OWN_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(network)
     for network in (
@@ -60,18 +42,14 @@ class UpstreamBackend:
         model: str,
         clock: Clock | None = None,
     ) -> None:
-        self._reference = reference
+        self._wire = Wire(reference, settings=settings, clock=clock or SystemClock())
         self._model = model
-        self._clock = clock or SystemClock()
         self._price = settings.prices.get(model)
-        self._pool = HttpPool(settings.base_url)
-        self._hosting = hosting_of(settings, self._pool.address.host)
-        self._key = settings.api_key.get_secret_value()
-        self._headers = _headers(self._key)
+        self._hosting = hosting_of(settings, self._wire.pool.address.host)
 
     @property
     def reference(self) -> str:
-        return self._reference
+        return self._wire.reference
 
     @property
     def hosting(self) -> Hosting:
@@ -95,16 +73,12 @@ class UpstreamBackend:
         chat completion, ``upstream-cut`` and ``upstream-refused`` for a typed question whose answer
         ran out of room or was refused, ``upstream-unsendable`` for a question that is not JSON.
         """
-        response = await self._pool.request(
-            "POST", "/chat/completions", self._headers, self._encode(question)
-        )
-        if not 200 <= response.status < 300:
-            raise self._refusal(response)
+        response = await self._wire.post("/chat/completions", self._encode(question))
         return self._reply(question, response.body)
 
     async def close(self) -> None:
         """Close the idle connections. Calls under way finish."""
-        await self._pool.close()
+        await self._wire.close()
 
     def _encode(self, question: Question) -> bytes:
         fields: dict[str, Any] = {**question.options, "model": self._model}
@@ -116,45 +90,16 @@ class UpstreamBackend:
             fields.setdefault("temperature", 0)
             if "max_completion_tokens" not in fields:
                 fields.setdefault("max_tokens", TYPED_MAX_TOKENS)
-        try:
-            return msgspec.json.encode(fields)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise BackendError(
-                f"the question cannot be written as JSON ({type(error).__name__})",
-                code="upstream-unsendable",
-                fatal=True,
-            ) from None
-
-    def _refusal(self, response: HttpResponse) -> BackendError:
-        status = response.status
-        detail = self._detail(response.body)
-        return BackendError(
-            f"{self._reference} answered {status}" + (f": {detail}" if detail else ""),
-            code="upstream-status",
-            hint=_HINTS.get(status, ""),
-            retryable=status in _RETRYABLE,
-            retry_after=self._retry_after(response.headers) if status in _RETRYABLE else None,
-            upstream_status=status,
-            fatal=status in _FATAL,
-        )
-
-    def _retry_after(self, headers: Mapping[str, str]) -> float | None:
-        """Seconds to wait: given so, or as a date, which is compared with the server's own."""
-        value = headers.get("retry-after", "")
-        if _SECONDS.match(value):
-            return float(value)
-        until = _timestamp(value)
-        if until is None:
-            return None
-        now = _timestamp(headers.get("date", ""))
-        return max(0.0, until - (self._clock.now().timestamp() if now is None else now))
+        return encode(fields)
 
     def _reply(self, question: Question, raw: bytes) -> Reply:
-        body = _decode(raw)
+        body = decode(raw)
         choice = _first_choice(body)
         message = choice.get("message") if choice is not None else None
         if body is None or choice is None or not isinstance(message, dict):
-            raise self._error("upstream-garbage", "sent no chat completion", self._detail(raw))
+            raise self._wire.error(
+                "upstream-garbage", "sent no chat completion", self._wire.detail(raw)
+            )
         if question.task is not None:
             self._judge_end(choice.get("finish_reason"), message.get("refusal"))
         model = body.get("model")
@@ -168,31 +113,12 @@ class UpstreamBackend:
     def _judge_end(self, reason: Any, refusal: Any) -> None:
         """A typed answer that was cut could be read as another one; a refusal is no answer."""
         if reason == "length":
-            raise self._error("upstream-cut", "ran out of tokens before its answer was complete")
+            raise self._wire.error(
+                "upstream-cut", "ran out of tokens before its answer was complete"
+            )
         if refusal or reason == "content_filter":
-            said = self._clean(refusal) if isinstance(refusal, str) else ""
-            raise self._error("upstream-refused", "refused to answer", said)
-
-    def _error(self, code: str, message: str, detail: str = "") -> BackendError:
-        more = f": {detail}" if detail else ""
-        return BackendError(f"{self._reference} {message}{more}", code=code)
-
-    def _detail(self, raw: bytes) -> str:
-        """What the upstream says in its own words, on one line."""
-        body = _decode(raw)
-        said: Any = None
-        if body is not None:
-            error = body.get("error", body)
-            said = error.get("message", error.get("detail")) if isinstance(error, dict) else error
-        if not isinstance(said, str):
-            said = raw[: 8 * DETAIL_CHARACTERS].decode("utf-8", "replace")
-        return self._clean(said)
-
-    def _clean(self, text: str) -> str:
-        if self._key:
-            text = text.replace(self._key, "***")
-        line = " ".join(text[: 8 * DETAIL_CHARACTERS].split())
-        return "".join(filter(str.isprintable, line))[:DETAIL_CHARACTERS]
+            said = self._wire.clean(refusal) if isinstance(refusal, str) else ""
+            raise self._wire.error("upstream-refused", "refused to answer", said)
 
 
 def hosting_of(settings: UpstreamSettings, host: str) -> Hosting:
@@ -213,32 +139,6 @@ def _is_own_address(host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in _OWN_NETWORKS)
-
-
-def _headers(key: str) -> dict[str, str]:
-    headers = {
-        "content-type": "application/json",
-        "accept": "application/json",
-        "accept-encoding": "identity",
-        "user-agent": "inhouse",
-    }
-    if key and not (key.isascii() and key.isprintable()):
-        raise Invalid(
-            "the api_key holds a line break or a character that no key has",
-            code="upstream-key",
-            hint="copy the key again, without spaces and line ends",
-        )
-    if key:
-        headers["authorization"] = f"Bearer {key}"
-    return headers
-
-
-def _decode(raw: bytes) -> dict[str, Any] | None:
-    try:
-        body = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
 
 
 def _first_choice(body: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -267,11 +167,3 @@ def _usage_of(usage: Any) -> Usage:
 
 def _count(value: Any) -> int:
     return value if type(value) is int and value > 0 else 0
-
-
-def _timestamp(date: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(date)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -43,9 +43,22 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the tries of one call at one upstream used up; ``tries`` is at least 1."""
+
+    upstream: str
+    tries: int
+    tokens: int
+    cost: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InteractionRecord:
-    """One call, as the columns of ``interactions.tables.Interaction``; they say what each means."""
+    """One call, as the columns of ``interactions.tables.Interaction``; they say what each means.
+
+    ``spendings`` is no column: it is added to the table ``Spent`` in the same transaction.
+    """
 
     id: str
     created_at: datetime
@@ -72,9 +85,12 @@ class InteractionRecord:
     output_tokens: int = 0
     cost: float = 0.0
     key_id: str | None = None
+    spendings: tuple[Spending, ...] = ()
 
 
-_NAMES: Final = tuple(field.name for field in fields(InteractionRecord))
+_NAMES: Final = tuple(
+    field.name for field in fields(InteractionRecord) if field.name != "spendings"
+)
 _values_of = attrgetter(*_NAMES)
 
 

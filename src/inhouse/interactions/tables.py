@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Float, Index, Integer, String, Text
+from sqlalchemy import BigInteger, Boolean, Float, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from inhouse.db.base import Base, Instant, JsonText
@@ -53,3 +53,23 @@ class Interaction(Base):
         Index("ix_interaction_task_created_at", "task", "created_at"),
         Index("ix_interaction_subject", "subject"),
     )
+
+
+class Spent(Base):
+    """What calls used up on one day (UTC), counted in the transaction that records them.
+
+    ``process`` is the gateway process that counted (an id drawn at its start); ``key_id`` is "" for
+    calls without a key, ``upstream`` the name of a declared upstream, or "". ``requests`` counts
+    calls in rows of upstream "", and tries in rows of an upstream. Tokens and cost stand in the row
+    of the upstream that counted them, and in that of "" for all other backends.
+    """
+
+    __tablename__ = "spent"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    process: Mapped[str] = mapped_column(String(36), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    upstream: Mapped[str] = mapped_column(String(64), primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[float] = mapped_column(Float)

@@ -36,6 +36,10 @@ class Catalog:
             )
         return spec
 
+    def replace(self, other: Catalog) -> None:
+        """Take over the tasks of another catalog, all at once."""
+        self._specs = other._specs
+
     def all(self) -> list[TaskSpec]:
         return sorted(self._specs.values(), key=lambda spec: spec.name)
 
@@ -75,10 +79,10 @@ def _resolve(table: TaskSettings) -> dict[str, Any]:
 
 
 def _build(name: str, keys: Mapping[str, Any], settings: Settings) -> TaskSpec:
-    if "kind" not in keys or "prompt" not in keys:
+    kind = TaskKind(keys["kind"]) if "kind" in keys else None
+    if kind is None or ("prompt" not in keys and kind is not TaskKind.TEXT):
         raise Invalid("needs kind and prompt, or builtin", code="settings")
-    kind = TaskKind(keys["kind"])
-    prompt = _prompt_text(keys["prompt"], settings.folder)
+    prompt = _prompt_text(keys.get("prompt", ""), settings.folder)
     compile_prompt(prompt)
     spec = TaskSpec(
         name=name,
@@ -88,9 +92,11 @@ def _build(name: str, keys: Mapping[str, Any], settings: Settings) -> TaskSpec:
         chain=_chain(keys.get("chain", ()), settings),
         unit=Unit(keys.get("unit", "request")),
         timeout_s=keys.get("timeout_s", 30.0),
+        try_timeout_s=keys.get("try_timeout_s"),
+        coalesce=keys.get("coalesce", False),
         max_input_tokens=keys.get("max_input_tokens", 2000),
         on_long=OnLong(keys.get("on_long", "window")),
-        **(_choice(keys) if kind is TaskKind.CHOICE else _score(keys)),
+        **_ANSWERS[kind](keys),
     )
     return _with_failure(spec, settings.tasks[name].on_failure)
 
@@ -110,6 +116,16 @@ def _score(keys: Mapping[str, Any]) -> dict[str, Any]:
     if any(not low <= value <= high for _, value in levels):
         raise Invalid("levels: every value lies in the range", code="settings")
     return {"low": float(low), "high": float(high), "levels": levels}
+
+
+def _text(keys: Mapping[str, Any]) -> dict[str, Any]:
+    given = [name for name in ("labels", "range", "levels") if name in keys]
+    if given:
+        raise Invalid(f"{given[0]}: a text has none", code="settings")
+    return {}
+
+
+_ANSWERS = {TaskKind.CHOICE: _choice, TaskKind.SCORE: _score, TaskKind.TEXT: _text}
 
 
 def _prompt_text(declared: str, folder: Path) -> str:

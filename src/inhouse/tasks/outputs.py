@@ -36,6 +36,8 @@ _REFUSAL = re.compile(
 )
 _KEYS = ("value", "label", "score", "sentiment", "bias", "answer", "rating", "result", "class")
 _FAR = 0.5
+KEYS = {TaskKind.CHOICE: "label", TaskKind.SCORE: "value", TaskKind.TEXT: "text"}
+"""The one key of an output, by kind."""
 
 
 class Unparsable(ValueError):
@@ -51,6 +53,8 @@ def parse(spec: TaskSpec, content: str) -> dict[str, Any]:
     text = content.strip()
     if not text:
         raise Unparsable("the answer is empty")
+    if spec.kind is TaskKind.TEXT:
+        return {"text": content}
     structured = _structured(text)
     if structured is not None:
         return _from_structured(spec, structured)
@@ -60,9 +64,10 @@ def parse(spec: TaskSpec, content: str) -> dict[str, Any]:
 def check(spec: TaskSpec, output: Any) -> dict[str, Any]:
     """A typed output (or a correction's value) in its one form. Raises Invalid that says what fits.
 
-    Accepts ``{"label": "x"}`` and ``"x"`` for a choice, ``{"value": 0.5}`` and ``0.5`` for a score.
+    Accepts ``{"label": "x"}`` and ``"x"`` for a choice, ``{"value": 0.5}`` and ``0.5`` for a score,
+    ``{"text": "x"}`` and ``"x"`` for a text.
     """
-    key = "label" if spec.kind is TaskKind.CHOICE else "value"
+    key = KEYS[spec.kind]
     if isinstance(output, Mapping):
         if set(output) != {key}:
             raise Invalid(f"an output of {spec.name} is {{{key!r}: ...}}", code="output")
@@ -75,6 +80,10 @@ def check(spec: TaskSpec, output: Any) -> dict[str, Any]:
                 hint="labels: " + ", ".join(spec.labels),
             )
         return {"label": output}
+    if spec.kind is TaskKind.TEXT:
+        if not isinstance(output, str) or not output:
+            raise Invalid(f"{output!r} is no text", code="output", hint="a text, not empty")
+        return {"text": output}
     number = _finite(output)
     if number is None or not spec.low <= number <= spec.high:
         raise Invalid(
@@ -98,6 +107,8 @@ def describe(spec: TaskSpec) -> str:
     """What a valid answer is, in words for a model or a person."""
     if spec.kind is TaskKind.CHOICE:
         return "exactly one of these words: " + ", ".join(spec.labels)
+    if spec.kind is TaskKind.TEXT:
+        return "a text"
     return f"one number from {spec.low:g} to {spec.high:g}"
 
 

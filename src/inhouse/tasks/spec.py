@@ -11,10 +11,11 @@ from inhouse.core.hashing import digest_of
 
 
 class TaskKind(StrEnum):
-    """What an answer is: one of the labels, or a number in a range."""
+    """What an answer is: one of the labels, a number in a range, or any text."""
 
     CHOICE = "choice"
     SCORE = "score"
+    TEXT = "text"
 
 
 class Unit(StrEnum):
@@ -39,9 +40,11 @@ class TaskSpec:
 
     ``labels``: of a choice, in their declared order. ``low``/``high``: of a score. ``levels``: of a
     score, words with values in the range, ascending. ``prompt``: Jinja source. ``chain``:
-    references of general models. ``on_failure``: the output that a caller gets, flagged, when
-    nothing could answer; None means an error. An output is ``{"label": str}`` or
-    ``{"value": float}``.
+    references of general models. ``timeout_s``: the deadline of a call; ``try_timeout_s`` of one
+    try of it. ``coalesce``: identical calls at the same moment are asked once. ``on_failure``: the
+    output that a caller gets, flagged, when nothing could answer; None means an error. An output is
+    ``{"label": str}``, ``{"value": float}`` or ``{"text": str}``. A text task without ``prompt``
+    passes messages through.
     """
 
     name: str
@@ -55,6 +58,8 @@ class TaskSpec:
     chain: tuple[str, ...] = ()
     unit: Unit = Unit.REQUEST
     timeout_s: float = 30.0
+    try_timeout_s: float | None = None
+    coalesce: bool = False
     max_input_tokens: int = 2000
     on_long: OnLong = OnLong.WINDOW
     on_failure: Mapping[str, Any] | None = None
@@ -78,6 +83,11 @@ class TaskSpec:
     def words(self) -> tuple[str, ...]:
         """The words a model may answer with: the labels, or the names of the levels."""
         return self.labels if self.kind is TaskKind.CHOICE else tuple(w for w, _ in self.levels)
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether a chat's messages go to the model as they came."""
+        return self.kind is TaskKind.TEXT and not self.prompt
 
     @property
     def span(self) -> float:
