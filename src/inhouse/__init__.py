@@ -9,9 +9,11 @@ The way of a request, from the socket to the answer:
 
     api.dispatch        one ASGI application in front; hot paths go to
     api.hot             lean handlers: read, check, call the gateway, answer
-    gateway.call        one call from its input to its recorded answer
+    gateway.call        one call of a task, from its input to its recorded answer
+    gateway.chats       the same for chats that pass through, whole or token by token
+    gateway.limits      may this key, this upstream, this server go on today?
     gateway.route       which arm, by a salted hash of the unit (pure)
-    gateway.fallback    the chain under one deadline
+    gateway.fallback    the chain under one deadline, past breakers that are open
     inference           what answers: an upstream, the embedded general model, an own model
     tasks.outputs       what a model said becomes a valid output, or a failure
     interactions.record the batching recorder
@@ -29,7 +31,7 @@ The way of a correction into a served model:
 Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml), ``db`` and
 ``migrations`` (one schema, two databases), ``tasks`` (what can be asked), ``serving`` (references
 to open backends), ``jobs`` (background work with leases), ``monitoring`` (cost, latency,
-independence), ``bootstrap`` (wires all of it), and the edges: ``api`` (HTTP), ``client`` (the
+independence), ``bootstrap`` (wires all of it), ``reload`` (follows inhouse.toml), and the edges: ``api`` (HTTP), ``client`` (the
 SDK), ``cli`` (the command line). ``testing`` is for those who extend it.
 """
 

@@ -7,50 +7,68 @@ over the result, the command line uses it directly.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import secrets
 import socket
 from dataclasses import dataclass, field
 
+import structlog
+from sqlalchemy.exc import StatementError
+
 from inhouse.core.clock import Clock, SystemClock
+from inhouse.core.ids import new_id
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.tables import Meta
 from inhouse.db.unit import Database
 from inhouse.evaluation.gate import GateSettings
 from inhouse.evaluation.run import JOB as EVALUATION_JOB
 from inhouse.evaluation.run import Evaluator
+from inhouse.gateway.breakers import Breakers
 from inhouse.gateway.call import Gateway
+from inhouse.gateway.chats import Chats
 from inhouse.gateway.keys import KeyRing
+from inhouse.gateway.ledger import Ledger
+from inhouse.gateway.limits.limiter import Limiter
 from inhouse.gateway.mirror import Poller
 from inhouse.gateway.table import RouteTable
+from inhouse.interactions.content import Content
 from inhouse.interactions.record import Recorder
+from inhouse.interactions.redact import Redactor
 from inhouse.jobs.handler import Handler
 from inhouse.jobs.worker import Worker
 from inhouse.migrations.upgrade import upgrade
 from inhouse.serving.backends import Backends
-from inhouse.settings import Settings
+from inhouse.settings import LimitSettings, RecordingSettings, Settings
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog, load_catalog
 from inhouse.training.execute import JOB as TRAINING_JOB
 from inhouse.training.execute import Training
 
+_log = structlog.get_logger("inhouse")
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(kw_only=True)
 class App:
-    """The wired product. ``start`` and ``stop`` frame its life as a server."""
+    """The wired product. ``start`` and ``stop`` frame its life as a server; ``configure`` changes
+    what can change while it runs."""
 
     settings: Settings
     clock: Clock
     database: Database
     store: ModelStore
     catalog: Catalog
+    content: Content
     backends: Backends
     routes: RouteTable
     keys: KeyRing
     poller: Poller
     recorder: Recorder
+    breakers: Breakers
+    limiter: Limiter
     gateway: Gateway
+    chats: Chats
     training: Training
     evaluator: Evaluator
     embedded_workers: list[Worker] = field(default_factory=list)
@@ -60,15 +78,38 @@ class App:
         """Job names and what runs them."""
         return {TRAINING_JOB: self.training, EVALUATION_JOB: self.evaluator}
 
+    @property
+    def body_limit(self) -> int:
+        """Largest body of a request, in bytes."""
+        return self.settings.server.body_limit_mb * 1024 * 1024
+
+    def configure(self, settings: Settings) -> None:
+        """Take over changed settings: tasks, upstreams, limits, breakers, forced models. Calls
+        under way finish as they began.
+
+        Raises Invalid, and changes nothing then. Address, database, store, workers and recording
+        stay as they were at the start.
+        """
+        self.catalog.replace(load_catalog(settings))
+        self.settings = settings
+        dropped = self.backends.configure(settings)
+        self.routes.redeclare()
+        self.gateway.configure(forced=settings.force)
+        self.breakers.configure(failures=settings.breaker.failures, open_s=settings.breaker.open_s)
+        self.limiter.configure(server=settings.limits, upstreams=_upstream_limits(settings))
+        for backend in dropped:
+            asyncio.run(backend.close())
+
     def make_worker(self, threads: int) -> Worker:
         """A job worker of this process, not started."""
         name = f"{socket.gethostname()}-{os.getpid()}"
         return Worker(self.database, self.handlers, clock=self.clock, name=name, threads=threads)
 
     def start(self) -> None:
-        """Begin to record, to follow routes and keys, and to work jobs off."""
+        """Begin to record, to follow routes, keys and limits, and to work jobs off."""
         self.routes.refresh()
         self.keys.refresh()
+        self.limiter.mirror.refresh()
         self.recorder.start()
         self.poller.start()
         if self.settings.server.workers:
@@ -90,43 +131,36 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
     """
     clock = clock or SystemClock()
     catalog = load_catalog(settings)
+    content = _content(settings.recording)
     settings.state.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
     upgrade(database)
     store = ModelStore(settings.store_path, clock)
     backends = Backends(settings, database, store)
-    routes = RouteTable(database, catalog, warm=backends.resolve)
-    keys = KeyRing(database)
-    recorder = Recorder(database, clock=clock)
-    training = Training(
-        database=database,
-        store=store,
-        catalog=catalog,
-        clock=clock,
-        runs_dir=settings.state / "runs",
-    )
+    calls = _Calls(settings, database, catalog, backends, content, clock)
     return App(
         settings=settings,
         clock=clock,
         database=database,
         store=store,
         catalog=catalog,
+        content=content,
         backends=backends,
-        routes=routes,
-        keys=keys,
-        poller=Poller([routes.mirror, keys.mirror]),
-        recorder=recorder,
-        gateway=Gateway(
+        routes=calls.routes,
+        keys=calls.keys,
+        poller=Poller([calls.routes.mirror, calls.keys.mirror, calls.limiter.mirror]),
+        recorder=calls.recorder,
+        breakers=calls.breakers,
+        limiter=calls.limiter,
+        gateway=calls.gateway,
+        chats=Chats(calls.gateway),
+        training=Training(
+            database=database,
+            store=store,
             catalog=catalog,
-            routes=routes,
-            resolve=backends.resolve,
-            recorder=recorder,
             clock=clock,
-            salt=_salt(database),
-            forced=settings.force,
-            jitter=random.random,
+            runs_dir=settings.state / "runs",
         ),
-        training=training,
         evaluator=Evaluator(
             database=database,
             catalog=catalog,
@@ -135,6 +169,76 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
             gate=GateSettings(),
         ),
     )
+
+
+class _Calls:
+    """The call path, wired."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        catalog: Catalog,
+        backends: Backends,
+        content: Content,
+        clock: Clock,
+    ) -> None:
+        process_id = new_id()
+        self.routes = RouteTable(database, catalog, warm=backends.resolve)
+        self.keys = KeyRing(database)
+        self.recorder = Recorder(
+            database,
+            clock=clock,
+            durability=settings.recording.durability,
+            on_record_failure=settings.recording.on_record_failure,
+            content=content,
+            process_id=process_id,
+            on_error=_log_recording,
+        )
+        self.breakers = Breakers(
+            clock=clock,
+            jitter=random.random,
+            failures=settings.breaker.failures,
+            open_s=settings.breaker.open_s,
+        )
+        self.limiter = Limiter(
+            database,
+            clock=clock,
+            process_id=process_id,
+            server=settings.limits,
+            upstreams=_upstream_limits(settings),
+            keys=self.keys,
+        )
+        self.gateway = Gateway(
+            catalog=catalog,
+            routes=self.routes,
+            resolve=backends.resolve,
+            ledger=Ledger(
+                recorder=self.recorder, limiter=self.limiter, clock=clock, salt=_salt(database)
+            ),
+            breakers=self.breakers,
+            clock=clock,
+            forced=settings.force,
+            jitter=random.random,
+        )
+
+
+def _content(recording: RecordingSettings) -> Content:
+    redactor = None
+    if recording.redact or recording.redact_patterns:
+        redactor = Redactor(recording.redact, recording.redact_patterns)
+    return Content(redactor, hashes_only=recording.content == "hashes")
+
+
+def _log_recording(error: Exception) -> None:
+    """Say that something is not recorded, without any of its content."""
+    if isinstance(error, StatementError):
+        error.hide_parameters = True
+    _log.error("recording fails", reason=f"{type(error).__name__}: {error}")
+
+
+def _upstream_limits(settings: Settings) -> dict[str, LimitSettings]:
+    return {name: upstream.limits for name, upstream in settings.upstreams.items()}
 
 
 def _salt(database: Database) -> bytes:

@@ -7,8 +7,9 @@ Read once, frozen, strict: an unknown key is an error that names its path. What 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,18 +72,19 @@ class LimitSettings(Section):
     """What may be used up; what is not set is not limited."""
 
     requests_per_minute: int | None = Field(None, ge=1)
-    """Calls in any 60 seconds."""
+    """Calls in any 60 seconds, of one gateway process."""
     tokens_per_minute: int | None = Field(None, ge=1)
-    """Tokens in and out in any 60 seconds."""
+    """Tokens in and out in any 60 seconds, of one gateway process."""
     requests_per_day: int | None = Field(None, ge=1)
-    """Calls in a day (UTC)."""
+    """Calls in a day (UTC), over all processes on one database."""
     tokens_per_day: int | None = Field(None, ge=1)
-    """Tokens in and out in a day (UTC)."""
-    cost_per_day: float | None = Field(None, gt=0)
-    """Cost in a day (UTC), in the currency of the prices."""
+    """Tokens in and out in a day (UTC), over all processes."""
+    cost_per_day: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Cost in a day (UTC) over all processes, in the currency of the prices."""
     on_limit: Literal["refuse", "throttle", "warn"] = "refuse"
     """`refuse`: 429 with Retry-After. `throttle`: calls over a minute's limit wait, at most 10 s,
-    and over a day's are refused. `warn`: answer, count and say so."""
+    and over a day's are refused; an upstream is asked again once it has room within 10 s, else the
+    next model is. `warn`: answer, count and say so."""
     warn_at: float = Field(0.8, gt=0, le=1)
     """Share of a day's limit from which answers carry a warning."""
 
@@ -208,8 +210,8 @@ class Settings(Section):
 def load_settings(folder: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """Read ``inhouse.toml`` of a project folder (none is fine) and the environment.
 
-    Raises Invalid naming file, key and reason when the file is not TOML, a key is unknown, or a
-    value does not fit.
+    Raises Invalid naming file, line, key and reason when the file is not TOML, a key is unknown, or
+    a value does not fit.
     """
     path = folder / FILE_NAME
     declared = _read_toml(path) if path.exists() else {}
@@ -223,6 +225,7 @@ def load_settings(folder: Path, environment: Mapping[str, str] | None = None) ->
         raise Invalid(_explain(path, error), code="settings", hint=_HINT) from None
 
 
+_KEY_PART = re.compile(r'"([^"]*)"|([A-Za-z0-9_-]+)')
 _HINT = "docs/reference/settings.md lists every key"
 
 
@@ -267,4 +270,28 @@ def _explain(path: Path, error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     more = error.error_count() - 1
     reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    return f"{path}: {key}: {reason}" + (f" (and {more} more)" if more else "")
+    where = place_of(path, tuple(str(part) for part in first["loc"]))
+    return f"{where}: {key}: {reason}" + (f" (and {more} more)" if more else "")
+
+
+def place_of(path: Path, key: Sequence[str]) -> str:
+    """``file:line`` of a key, or of the innermost table around it that the file holds; the file
+    alone when the key comes from elsewhere."""
+    best, line_of_best = 0, 0
+    table: tuple[str, ...] = ()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith("["):
+            table = found = _dotted(line.strip().strip("[]"))
+        else:
+            name, equals, _ = line.partition("=")
+            found = (*table, *_dotted(name)) if equals and not name.lstrip().startswith("#") else ()
+        if len(found) > best and found == tuple(key[: len(found)]):
+            best, line_of_best = len(found), number
+    return f"{path}:{line_of_best}" if best else f"{path}"
+
+
+def _dotted(key: str) -> tuple[str, ...]:
+    """A dotted key in its parts, quotes taken off."""
+    bare = key.split("#")[0] if '"' not in key else key
+    return tuple(quoted or plain for quoted, plain in _KEY_PART.findall(bare.strip()))

@@ -74,6 +74,25 @@ def test_tls_with_trust_keeps_its_connection(secure, certificate, run) -> None:
     run(main())
 
 
+def test_tls_streams_and_makes_the_upstream_wait(secure, certificate, run) -> None:
+    async def main() -> None:
+        trust = ssl.create_default_context(cafile=str(certificate[0]))
+        pool = HttpPool(secure.base_url, verify=trust, max_connections=1)
+        for _ in range(2):
+            body = json.dumps({"model": "huge", "messages": []}).encode()
+            answer = await pool.stream("POST", "/chat/completions", {}, body)
+            async with asyncio.timeout(30):
+                while not answer._paused:
+                    await asyncio.sleep(0)
+            whole = b"".join([piece async for piece in answer])
+            assert len(json.loads(whole)["choices"][0]["message"]["content"]) == 3_000_000
+        assert secure.connections == 1
+        await pool.close()
+        await asyncio.to_thread(secure.wait_until, lambda: secure.open_connections == 0)
+
+    run(main())
+
+
 def test_tls_without_trust_is_refused_before_a_request(secure, run) -> None:
     async def main() -> None:
         with pytest.raises(BackendError) as caught:

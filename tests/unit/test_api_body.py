@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inhouse.api.body import LIMIT, Gone, convert, header, parse, read_body
+from inhouse.api.body import LIMIT, Gone, Receive, convert, header, parse, read_body
 from inhouse.api.problems import BadRequest, FieldError, TooLarge, UnsupportedType
+from inhouse.client.batch import BatchRequest
 from inhouse.client.models import ChatRequest, RunRequest
 
 RUN = msgspec.json.Decoder(RunRequest)
@@ -22,6 +23,13 @@ def scope(**headers: str) -> dict[str, Any]:
     names = {"content-type": "application/json"}
     names |= {name.replace("_", "-"): value for name, value in headers.items()}
     return {"headers": [(name.encode(), value.encode()) for name, value in names.items()]}
+
+
+def once(body: bytes) -> Receive:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 def read(parts: list[bytes], **headers: str) -> bytes:
@@ -49,6 +57,13 @@ def test_a_body_of_exactly_the_limit_is_read() -> None:
 def test_one_byte_over_the_limit_is_refused() -> None:
     with pytest.raises(TooLarge, match="10 MiB"):
         read([b"x" * LIMIT, b"x"])
+
+
+def test_the_limit_is_the_servers_own() -> None:
+    assert asyncio.run(read_body(scope(), once(b"x" * 4), 4)) == b"xxxx"
+    with pytest.raises(TooLarge, match="over 1 MiB") as caught:
+        asyncio.run(read_body(scope(content_length=str(2**20 + 1)), once(b""), 2**20))
+    assert "server.body_limit_mb" in caught.value.hint
 
 
 def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
@@ -86,7 +101,11 @@ def test_header_takes_the_first_of_a_name() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "ends too early"),
+        (b"", "the body is empty"),
+        (b'{"input": "a', "ends too early"),
+        (b'{"input": "\\ud83d', "ends too early"),
+        (b'{"input": "\\ud800 and more"}', "half of a surrogate pair"),
+        (b'{"input": "\\udc00"}', "half of a surrogate pair"),
         (b'{"input": NaN}', "not JSON"),
         (b'{"input": Infinity}', "not JSON"),
         (b'{"input": "\\ud800"}', "surrogate"),
@@ -113,6 +132,9 @@ def test_what_is_not_json_is_a_bad_request(body: bytes, said: str) -> None:
         (b'{"input":"a","tags":{"k":1}}', "invalid-field", "tags.*", "expected text, got"),
         (b'{"input":"a","tags":[]}', "invalid-field", "tags", "expected an object or null, got"),
         (b'{"input":"a","tags":{"":"v"}}', "invalid-field", "a key of tags", "length >= 1"),
+        (b'{"input":"a","b - at `$.c":1}', "unknown-field", "b - at `$.c", "is no field"),
+        (b'{"input":"a","":1}', "unknown-field", '""', '"" is no field'),
+        (b'{"input":"a","tags":{"k":1e999}}', "invalid-field", "tags.*", "number out of range"),
         (b"[1]", "invalid-field", "", "the body: expected an object, got a list"),
     ],
 )
@@ -121,7 +143,25 @@ def test_a_field_that_does_not_fit_is_named(body: bytes, code: str, field: str, 
         parse(RUN, body)
     assert (caught.value.code, caught.value.field) == (code, field)
     assert said in caught.value.message
-    assert "`" not in caught.value.message
+    assert "`" not in caught.value.message.replace(field, "")
+
+
+def test_a_name_without_end_is_not_told_back() -> None:
+    with pytest.raises(FieldError) as caught:
+        parse(RUN, b'{"input":"a","%s":1}' % (b"k" * 1_000_000))
+    assert caught.value.field == "k" * 64 + "..."
+    assert len(caught.value.message) < 200
+
+
+def test_the_position_in_a_list_is_told() -> None:
+    batch = msgspec.json.Decoder(BatchRequest)
+    with pytest.raises(FieldError) as caught:
+        parse(batch, b'{"inputs":[{"input":"a"},{"input":"b","unit":""}]}')
+    assert caught.value.field == "inputs[1].unit"
+
+
+def test_of_a_key_that_is_there_twice_the_last_one_counts() -> None:
+    assert parse(RUN, b'{"input":"a","input":"b"}').input == "b"
 
 
 def test_convert_names_the_field_too() -> None:

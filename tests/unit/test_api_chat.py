@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from inhouse.api.chat import check_supported, completion, task_input
-from inhouse.api.problems import BadRequest, FieldError
+from inhouse.api.chat import content_of, task_input
+from inhouse.api.problems import FieldError
 from inhouse.client.models import ChatRequest
-from inhouse.inference.base import Usage
 
 
 def request(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
@@ -67,22 +65,6 @@ def test_what_changes_nothing_is_taken() -> None:
     assert task_input(request(user("a"), n=1, tools=[], functions=[])) == "a"
 
 
-def test_streaming_is_said_not_to_be_there() -> None:
-    check_supported(request(user("a"), stream=False))
-    with pytest.raises(BadRequest, match="streaming is not there yet") as caught:
-        check_supported(request(user("a"), stream=True))
-    assert (caught.value.status, caught.value.field) == (400, "stream")
-
-
-def test_an_answer_is_a_chat_completion() -> None:
-    usage = Usage(input_tokens=7, output_tokens=3)
-    answer = msgspec.to_builtins(completion("an-id", {"label": "good"}, "sentiment@1", usage, 1700))
-    assert answer["id"] == "chatcmpl-an-id"
-    assert (answer["object"], answer["created"], answer["model"]) == (
-        "chat.completion",
-        1700,
-        "sentiment@1",
-    )
-    assert answer["choices"][0]["message"]["content"] == '{"label":"good"}'
-    assert answer["choices"][0]["finish_reason"] == "stop"
-    assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+def test_an_output_is_json_and_a_text_is_itself() -> None:
+    assert content_of({"label": "good"}) == '{"label":"good"}'
+    assert content_of({"text": 'Well, "yes".'}) == 'Well, "yes".'

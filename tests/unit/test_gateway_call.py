@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import BackendError, Invalid, NotFound, Unavailable
-from inhouse.core.ids import new_id
+from inhouse.core.ids import KeyId, new_id
 from inhouse.db.unit import Database
-from inhouse.gateway.call import Gateway
 from inhouse.gateway.entry import Call, Outcome
+from inhouse.gateway.keys import Key, Role
 from inhouse.gateway.table import RouteTable
 from inhouse.inference.base import Hosting, Question, Reply, Usage
 from inhouse.interactions.pseudonym import pseudonym
@@ -23,8 +24,16 @@ from inhouse.interactions.search import get, search
 from inhouse.registry import routes
 from inhouse.settings import Settings
 from inhouse.tasks.catalog import load_catalog
+from inhouse.testing.gateway import wire_gateway
 
 SALT = b"0123456789abcdef"
+KEY = Key(
+    id=KeyId("k1"),
+    name="news",
+    role=Role.APPLICATION,
+    created_at=datetime(2026, 11, 1, tzinfo=UTC),
+    revoked_at=None,
+)
 Step = Reply | BaseException | str
 
 
@@ -76,15 +85,14 @@ class World:
         self.recorder.start()
         self.backends: dict[str, FakeBackend] = {}
         self.forced: dict[str, str] = {}
-        self.gateway = Gateway(
+        self.gateway = wire_gateway(
+            database,
             catalog=self.catalog,
             routes=self.routes,
             resolve=self.resolve,
             recorder=self.recorder,
-            clock=SystemClock(),
             salt=SALT,
             forced=self.forced,
-            jitter=lambda: 0.0,
         )
 
     def resolve(self, reference: str) -> FakeBackend:
@@ -135,7 +143,7 @@ def make(sqlite_database: Database) -> Iterator[Callable[..., World]]:
 def test_an_answer_is_parsed_priced_and_recorded(make: Callable[..., World]) -> None:
     world = make()
     backend = world.add("embedded/a", " Positive.\n", price=0.5)
-    given = world.call(unit="doc-1", subject="ann", tags={"app": "news"}, key_id="k1")
+    given = world.call(unit="doc-1", subject="ann", tags={"app": "news"}, key=KEY)
     outcome = asyncio.run(world.gateway.run(given))
     assert outcome.output == {"label": "positive"}
     assert (outcome.model_version, outcome.arm, outcome.flagged) == (
@@ -321,7 +329,7 @@ def test_a_request_at_fault_is_said_in_the_upstreams_words(make: Callable[..., W
 
 
 def test_the_deadline_is_recorded_as_what_it_is(make: Callable[..., World]) -> None:
-    world = make(timeout_s=0.1)
+    world = make(timeout_s=0.1, chain=["embedded/a"])
     world.add("embedded/a", "hang")
     with pytest.raises(Unavailable, match="embedded/a: timeout"):
         world.run()
@@ -405,3 +413,45 @@ def test_many_calls_at_once_are_each_recorded_once(make: Callable[..., World]) -
         for outcome in outcomes:
             assert get(unit, outcome.interaction_id).latency_ms == outcome.latency_ms
         assert len(search(unit, limit=1000)) == 300
+
+
+def test_identical_calls_at_once_are_asked_and_counted_once(make: Callable[..., World]) -> None:
+    world = make(coalesce=True)
+    backend = world.add("embedded/a", "positive")
+
+    async def burst() -> list[Outcome]:
+        same = [world.gateway.run(world.call()) for _ in range(5)]
+        other = [world.gateway.run(world.call("Losses doubled."))]
+        tagged = [world.gateway.run(world.call(tags={"app": "news"}))]
+        return await asyncio.gather(*same, *other, *tagged)
+
+    outcomes = asyncio.run(burst())
+    assert len({one.interaction_id for one in outcomes[:5]}) == 1
+    assert len({one.interaction_id for one in outcomes}) == 3
+    assert len(backend.questions) == len(world.recorded()) == 3
+
+
+def test_calls_are_not_joined_unless_the_task_allows_it(make: Callable[..., World]) -> None:
+    world = make()
+    backend = world.add("embedded/a", "positive")
+
+    async def burst() -> list[Outcome]:
+        return await asyncio.gather(*(world.gateway.run(world.call()) for _ in range(3)))
+
+    assert len({one.interaction_id for one in asyncio.run(burst())}) == 3
+    assert len(backend.questions) == 3
+
+
+def test_a_text_task_answers_with_what_the_model_says(make: Callable[..., World]) -> None:
+    world = make(builtin=None, kind="text", prompt="Sum up: {{ input }}")
+    backend = world.add("embedded/a", " Profits are up.\n")
+    outcome = world.run()
+    assert outcome.output == {"text": " Profits are up.\n"}
+    assert backend.questions[0].messages[0].content == "Sum up: Profits doubled."
+
+
+def test_a_text_task_without_a_prompt_asks_the_text_itself(make: Callable[..., World]) -> None:
+    world = make(builtin=None, kind="text")
+    backend = world.add("embedded/a", "Indeed.")
+    world.run()
+    assert backend.questions[0].messages[0].content == "Profits doubled."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,14 +14,14 @@ from inhouse.core.errors import BackendError, Invalid
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import new_id
 from inhouse.db.unit import Database
-from inhouse.gateway.call import Gateway
+from inhouse.gateway.chats import Chats
 from inhouse.gateway.entry import ChatCall, ChatOutcome
-from inhouse.gateway.table import RouteTable
 from inhouse.inference.base import Hosting, Message, Question, Reply, Usage
 from inhouse.interactions.record import InteractionRecord, Recorder
 from inhouse.interactions.search import search
 from inhouse.settings import Settings
 from inhouse.tasks.catalog import load_catalog
+from inhouse.testing.gateway import wire_gateway
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -48,27 +49,20 @@ class ChatBackend:
         return None
 
 
-class Chats:
+class World:
     def __init__(self, database: Database, backend: ChatBackend) -> None:
         self.database = database
         self.recorder = Recorder(database, clock=SystemClock())
         self.recorder.start()
         catalog = load_catalog(Settings())
-        self.gateway = Gateway(
-            catalog=catalog,
-            routes=RouteTable(database, catalog, warm=str),
-            resolve=lambda _: backend,
-            recorder=self.recorder,
-            clock=SystemClock(),
-            salt=b"salt",
-            forced={},
-            jitter=lambda: 0.0,
-            chat_timeout_s=0.2,
+        gateway = wire_gateway(
+            database, catalog=catalog, resolve=lambda _: backend, recorder=self.recorder
         )
+        self.chats = Chats(gateway, timeout_s=0.2)
 
     def say(self, body: dict[str, Any], reference: str = "up/org/model") -> ChatOutcome:
         chat = ChatCall(interaction_id=new_id(), reference=reference, body=body)
-        return asyncio.run(self.gateway.chat(chat))
+        return asyncio.run(self.chats.answer(chat))
 
     def recorded(self) -> InteractionRecord:
         self.recorder.flush()
@@ -86,17 +80,18 @@ def backend() -> ChatBackend:
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}}],
         "system_fingerprint": "f",
     }
-    return ChatBackend(Reply(content="Hi", usage=usage, body=body))
+    raw = json.dumps(body, indent=1).encode()
+    return ChatBackend(Reply(content="Hi", usage=usage, body=body, raw=raw))
 
 
 @pytest.fixture
-def chats(sqlite_database: Database, backend: ChatBackend) -> Iterator[Chats]:
-    made = Chats(sqlite_database, backend)
+def chats(sqlite_database: Database, backend: ChatBackend) -> Iterator[World]:
+    made = World(sqlite_database, backend)
     yield made
     made.recorder.stop()
 
 
-def test_fields_pass_through_both_ways(chats: Chats, backend: ChatBackend) -> None:
+def test_fields_pass_through_both_ways(chats: World, backend: ChatBackend) -> None:
     body = {"model": "x", "messages": HELLO, "temperature": 0.3, "stream": True, "seed": 7}
     outcome = chats.say(body)
     (question,) = backend.questions
@@ -104,20 +99,20 @@ def test_fields_pass_through_both_ways(chats: Chats, backend: ChatBackend) -> No
     assert question.messages == (Message("user", "Hello"),)
     assert question.options == {"temperature": 0.3, "seed": 7}
     assert isinstance(backend.reply, Reply)
-    assert outcome.body == {**(backend.reply.body or {}), "model": "up/org/model"}
+    assert outcome.body == backend.reply.raw
     assert (outcome.model_version, outcome.arm) == ("up/org/model", "pinned")
 
 
-def test_a_chat_is_recorded_without_a_task(chats: Chats) -> None:
+def test_a_chat_is_recorded_without_a_task(chats: World) -> None:
     outcome = chats.say({"messages": HELLO})
     row = chats.recorded()
     assert (row.id, row.task, row.status) == (outcome.interaction_id, None, "answered")
-    assert (row.input, row.output, row.raw) == (HELLO, {"content": "Hi"}, None)
+    assert (row.input, row.output, row.raw) == (HELLO, {"text": "Hi"}, None)
     assert (row.reference, row.hosting, row.input_tokens) == ("up/org/model", "external", 5)
     assert (row.route_revision, row.weight_bp) == (None, None)
 
 
-def test_messages_with_more_than_text_pass_whole(chats: Chats, backend: ChatBackend) -> None:
+def test_messages_with_more_than_text_pass_whole(chats: World, backend: ChatBackend) -> None:
     tool = {"role": "tool", "tool_call_id": "c1", "content": "42"}
     chats.say({"messages": [*HELLO, tool]})
     (question,) = backend.questions
@@ -125,7 +120,7 @@ def test_messages_with_more_than_text_pass_whole(chats: Chats, backend: ChatBack
     assert question.options["messages"] == [*HELLO, tool]
 
 
-def test_pictures_are_recorded_by_hash(chats: Chats, backend: ChatBackend) -> None:
+def test_pictures_are_recorded_by_hash(chats: World, backend: ChatBackend) -> None:
     held = {"url": "data:image/png;base64,AAAA"}
     parts = [
         {"type": "text", "text": "What is it?"},
@@ -144,34 +139,36 @@ def test_pictures_are_recorded_by_hash(chats: Chats, backend: ChatBackend) -> No
 
 
 def test_a_backend_without_a_body_gets_a_chat_completion(
-    chats: Chats, backend: ChatBackend
+    chats: World, backend: ChatBackend
 ) -> None:
     backend.reply = Reply(content="Hi", usage=Usage(input_tokens=5, output_tokens=2))
-    body = chats.say({"messages": HELLO}, "embedded/small").body
+    backend.reference = "embedded/small"
+    body = json.loads(chats.say({"messages": HELLO}, "embedded/small").body)
     assert body["object"] == "chat.completion"
     assert body["model"] == "embedded/small"
-    assert body["choices"][0]["message"] == {"role": "assistant", "content": "Hi"}
+    message = {"role": "assistant", "content": "Hi", "refusal": None}
+    assert body["choices"][0]["message"] == message
     assert body["usage"]["total_tokens"] == 7
 
 
 @pytest.mark.parametrize(
     "body", [{}, {"messages": []}, {"messages": "Hello"}, {"messages": ["Hello"]}]
 )
-def test_no_messages_no_chat(chats: Chats, backend: ChatBackend, body: dict[str, Any]) -> None:
+def test_no_messages_no_chat(chats: World, backend: ChatBackend, body: dict[str, Any]) -> None:
     with pytest.raises(Invalid) as caught:
         chats.say(body)
     assert caught.value.code == "messages"
     assert backend.questions == []
 
 
-@pytest.mark.parametrize("reference", ["task:mood", "mood@1", "nonsense"])
-def test_only_general_models_chat(chats: Chats, reference: str) -> None:
+@pytest.mark.parametrize("reference", ["mood@1", "nonsense"])
+def test_only_general_models_chat(chats: World, reference: str) -> None:
     with pytest.raises(Invalid) as caught:
         chats.say({"messages": HELLO}, reference)
     assert caught.value.code == "reference"
 
 
-def test_an_upstreams_error_is_the_callers(chats: Chats, backend: ChatBackend) -> None:
+def test_an_upstreams_error_is_the_callers(chats: World, backend: ChatBackend) -> None:
     backend.reply = BackendError("no credit", code="upstream-status", upstream_status=402)
     with pytest.raises(BackendError) as caught:
         chats.say({"messages": HELLO})
@@ -180,7 +177,7 @@ def test_an_upstreams_error_is_the_callers(chats: Chats, backend: ChatBackend) -
     assert (row.status, row.error_code) == ("failed", "upstream-status")
 
 
-def test_a_chat_has_a_deadline(chats: Chats, backend: ChatBackend) -> None:
+def test_a_chat_has_a_deadline(chats: World, backend: ChatBackend) -> None:
     backend.reply = None
     with pytest.raises(BackendError) as caught:
         chats.say({"messages": HELLO})

@@ -5,13 +5,26 @@ from __future__ import annotations
 import re
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from inhouse.core.errors import Denied, Invalid, NotFound, Unauthenticated
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
-from inhouse.gateway.keys import GRANTS, Key, KeyRing, Permission, Role, create, list_keys, revoke
+from inhouse.gateway.keys import (
+    GRANTS,
+    Key,
+    KeyRing,
+    Permission,
+    Role,
+    create,
+    declare_limits,
+    get,
+    list_keys,
+    revoke,
+    set_limits,
+)
 from inhouse.gateway.tables import ApiKey
+from inhouse.settings import LimitSettings
 from inhouse.testing.clock import FrozenClock
 
 
@@ -97,3 +110,71 @@ def _may(key: Key, permission: Permission) -> bool:
     except Denied:
         return False
     return True
+
+
+def test_a_key_has_the_limits_that_it_was_given(database: Database, clock: FrozenClock) -> None:
+    limits = LimitSettings(requests_per_minute=60, cost_per_day=2.5, on_limit="throttle")
+    with database.write() as unit:
+        key_id, _ = create(unit, "app", Role.APPLICATION, clock.now(), limits)
+        create(unit, "free", Role.APPLICATION, clock.now(), LimitSettings())
+        key, free = list_keys(unit)
+        assert (key.limits, key.unread, free.limits) == (limits, (), None)
+        set_limits(unit, key_id, LimitSettings(tokens_per_day=7))
+        assert get(unit, key_id).limits == LimitSettings(tokens_per_day=7)
+        set_limits(unit, key_id, None)
+        assert get(unit, key_id).limits is None
+
+
+def test_only_keys_that_exist_are_limited(database: Database) -> None:
+    with pytest.raises(NotFound) as caught, database.write() as unit:
+        set_limits(unit, "nothing", LimitSettings(tokens_per_day=7))
+    assert caught.value.code == "key-not-found"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"requests_per_hour": 1}, "requests_per_hour: unknown limit"),
+        ({"requests_per_day": 0}, "requests_per_day: Input should be greater than or equal to 1"),
+        ({"requests_per_day": 1.5}, "requests_per_day: Input should be a valid integer"),
+        ({"cost_per_day": -1}, "cost_per_day: Input should be greater than 0"),
+        ({"cost_per_day": float("nan")}, "cost_per_day: a limit is a number"),
+        ({"cost_per_day": float("inf")}, "cost_per_day: a limit is a number"),
+        ({"tokens_per_day": 10**400}, "tokens_per_day: a limit is a number"),
+        ({"on_limit": "explode"}, "on_limit: Input should be 'refuse', 'throttle' or 'warn'"),
+        ({"warn_at": 1.01}, "warn_at: Input should be less than or equal to 1"),
+    ],
+)
+def test_bad_limits_are_named(values: dict[str, object], says: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        declare_limits(values)
+    assert caught.value.code == "key-limits"
+    assert caught.value.message.startswith(says)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("stored", "limits", "unread"),
+    [
+        ({"requests_per_day": 5, "moons_per_day": 2}, {"requests_per_day": 5}, ("moons_per_day",)),
+        ({"requests_per_day": "many", "warn_at": 0.5}, {"warn_at": 0.5}, ("requests_per_day",)),
+        ({"on_limit": ["refuse"]}, None, ("on_limit",)),
+        (["requests_per_day"], None, ("limits",)),
+        ({}, None, ()),
+    ],
+)
+def test_limits_that_cannot_be_read_are_left_out_and_marked(
+    database: Database, clock: FrozenClock, stored: object, limits: object, unread: tuple[str, ...]
+) -> None:
+    ring = KeyRing(database)
+    with database.write() as unit:
+        key_id, key = create(unit, "old", Role.APPLICATION, clock.now())
+        _, other = create(unit, "app", Role.VIEWER, clock.now(), LimitSettings(tokens_per_day=3))
+        row = update(table_of(ApiKey)).where(table_of(ApiKey).c.id == key_id)
+        unit.execute(row.values(limits=stored))
+    ring.refresh()
+    found = ring.find(key)
+    assert found.limits == (None if limits is None else LimitSettings.model_validate(limits))
+    assert found.unread == unread
+    assert ring.find(other).limits == LimitSettings(tokens_per_day=3)
+    assert len(ring.all()) == 2

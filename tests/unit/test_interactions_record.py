@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
+from prometheus_client import REGISTRY
 
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import Unavailable
@@ -21,6 +20,7 @@ from inhouse.interactions.pseudonym import pseudonym
 from inhouse.interactions.record import BATCH_ROWS, InteractionRecord, Recorder, insert
 from inhouse.interactions.search import get, search
 from inhouse.interactions.tables import Interaction
+from inhouse.testing.clock import FrozenClock
 
 
 def record(**changes: object) -> InteractionRecord:
@@ -38,17 +38,28 @@ def record(**changes: object) -> InteractionRecord:
 
 
 class Outage:
-    """Fails every write while it lasts, as a full disk does."""
+    """The table is away, so that every insert fails, until it ``ends``. Hears the errors."""
 
     def __init__(self, database: Database) -> None:
-        self.lasts = True
         self.felt = threading.Event()
-        event.listen(database.engine, "before_cursor_execute", self._fail)
+        self.errors: list[Exception] = []
+        self._database = database
+        self._rename("interaction", "hidden")
 
-    def _fail(self, *arguments: object) -> None:
-        if self.lasts and str(arguments[2]).startswith("INSERT"):
-            self.felt.set()
-            raise OSError("no space left on device")
+    def hear(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.felt.set()
+
+    def ends(self) -> None:
+        self._rename("hidden", "interaction")
+
+    def _rename(self, old: str, new: str) -> None:
+        with self._database.write() as unit:
+            unit.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def commits() -> float:
+    return REGISTRY.get_sample_value("inhouse_record_commit_seconds_count") or 0.0
 
 
 @pytest.fixture
@@ -127,26 +138,20 @@ def test_every_row_of_many_threads_is_stored_once(database: Database, recorder: 
 
 
 def test_rows_are_committed_in_batches(sqlite_database: Database) -> None:
-    commits: list[str] = []
-    event.listen(
-        sqlite_database.engine,
-        "before_cursor_execute",
-        lambda *arguments: commits.append(arguments[2]) if arguments[2] == "COMMIT" else None,
-    )
     made = Recorder(sqlite_database, clock=SystemClock())
     rows = [record() for _ in range(2_000)]
+    before = commits()
     made.start()
     for row in rows:
         made.put(row)
     made.stop()
-    assert 2_000 / BATCH_ROWS <= len(commits) <= 50
+    assert 2_000 / BATCH_ROWS <= commits() - before <= 50
     assert made.depth() == 0
 
 
 def test_an_outage_costs_no_row_and_is_reported(database: Database) -> None:
-    errors: list[Exception] = []
-    made = Recorder(database, clock=SystemClock(), on_error=errors.append)
     outage = Outage(database)
+    made = Recorder(database, clock=SystemClock(), on_error=outage.hear)
     made.start()
     rows = [record() for _ in range(20)]
     for row in rows:
@@ -155,11 +160,10 @@ def test_an_outage_costs_no_row_and_is_reported(database: Database) -> None:
     with pytest.raises(Unavailable) as caught:
         made.flush(timeout=0.1)
     assert caught.value.code == "record-failed"
-    assert stored(database) == []
-    outage.lasts = False
+    outage.ends()
     made.stop()
     assert stored(database) == [row.id for row in rows]
-    assert isinstance(errors[0], OSError)
+    assert "interaction" in str(outage.errors[0])
 
 
 def test_a_full_queue_refuses_and_takes_again(sqlite_database: Database) -> None:
@@ -172,11 +176,63 @@ def test_a_full_queue_refuses_and_takes_again(sqlite_database: Database) -> None
         with pytest.raises(Unavailable) as caught:
             refused()
         assert caught.value.code == "record-failed"
-    outage.lasts = False
+    outage.ends()
     made.flush()
     made.put(record())
     made.stop()
     assert len(stored(sqlite_database)) == 6
+
+
+def test_calls_are_refused_once_commits_have_failed_for_two_seconds(
+    sqlite_database: Database,
+) -> None:
+    clock = FrozenClock()
+    outage = Outage(sqlite_database)
+    made = Recorder(sqlite_database, clock=clock, on_error=outage.hear)
+    made.start()
+    made.put(record())
+    assert outage.felt.wait(5)
+    clock.advance(1.9)
+    made.admit()
+    clock.advance(0.2)
+    with pytest.raises(Unavailable) as caught:
+        made.admit()
+    assert caught.value.code == "record-failed"
+    made.put(record())
+    outage.ends()
+    made.flush()
+    made.admit()
+    made.stop()
+    assert len(stored(sqlite_database)) == 2
+
+
+def test_with_answer_a_full_queue_drops_counts_and_tells_once_a_second(
+    sqlite_database: Database,
+) -> None:
+    clock, told = FrozenClock(), list[str]()
+    made = Recorder(
+        sqlite_database,
+        clock=clock,
+        on_record_failure="answer",
+        queue_rows=2,
+        on_error=lambda error: told.append(str(error)),
+    )
+    before = REGISTRY.get_sample_value("inhouse_record_dropped_total") or 0.0
+    rows = [record() for _ in range(6)]
+    for row in rows[:4]:
+        made.admit()
+        assert made.put(row) is None
+    assert told == ["calls are answered and not recorded"]
+    clock.advance(1.5)
+    made.put(rows[4])
+    assert len(told) == 2
+    made.start()
+    made.flush()
+    made.put(rows[5])
+    made.stop()
+    made.put(record())
+    assert stored(sqlite_database) == [rows[0].id, rows[1].id, rows[5].id]
+    assert REGISTRY.get_sample_value("inhouse_record_dropped_total") == before + 4
 
 
 @pytest.mark.parametrize("bad", [{"raw": "\ud800"}, {"output": object()}, {"input_tokens": 2**70}])
@@ -214,14 +270,14 @@ def test_a_stopped_recorder_takes_nothing(sqlite_database: Database) -> None:
     assert len(stored(sqlite_database)) == 1
 
 
-def test_stop_says_when_rows_are_left(sqlite_database: Database, tmp_path: Path) -> None:
+def test_stop_says_when_rows_are_left(sqlite_database: Database) -> None:
     outage = Outage(sqlite_database)
     made = Recorder(sqlite_database, clock=SystemClock())
     made.start()
     made.put(record())
     with pytest.raises(Unavailable, match="1 interactions are not recorded"):
         made.stop(timeout=0.1)
-    outage.lasts = False
+    outage.ends()
     made.stop()
 
 

@@ -11,13 +11,16 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    breakers,
     datasets,
     evaluations,
     health,
     independence,
     interactions,
     jobs,
+    limits,
     routes,
+    settings,
     tasks,
     training,
     versions,
@@ -28,6 +31,7 @@ from inhouse.api.document import describe
 from inhouse.api.problems import BadRequest, FieldError, MethodNotAllowed, render, unexpected
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError, NotFound
+from inhouse.reload import Reloading
 
 _AREAS = (
     tasks,
@@ -40,6 +44,9 @@ _AREAS = (
     jobs,
     independence,
     health,
+    settings,
+    breakers,
+    limits,
 )
 _CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
 
@@ -48,7 +55,10 @@ def app(wired: App) -> Dispatcher:
     """The ASGI application. Its lifespan starts the App and, at the end, stops it."""
     access = Access(wired.keys)
     stopping = asyncio.Event()
-    return Dispatcher(wired, access, _control(wired, access, stopping), stopping)
+    reloading = Reloading(wired)
+    control = _control(wired, access, stopping)
+    control.state.reloading = reloading
+    return Dispatcher(wired, access, control, stopping, reloading)
 
 
 def _control(wired: App, access: Access, stopping: asyncio.Event) -> FastAPI:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,11 +15,16 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 T = TypeVar("T")
 
-LIMIT = 10 * 1024 * 1024
+LIMIT: Final = 10 * 1024 * 1024
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]")
+_PAIR: Final = 12
+_LONGEST_NAME: Final = 64
 _AT = re.compile(r"(?P<what>.*?)(?: - at (?P<where>.*))?\Z", re.DOTALL)
 _PATH = re.compile(r"(?:(?P<part>`key`) in )?`\$(?P<path>.*)`\Z")
 _MISSING = re.compile(r"Object missing required field `(.*)`\Z", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
+_UNKNOWN = re.compile(
+    r"Object contains unknown field `(.*?)`(?: - at (?P<where>`\$[\w.\[\]]*`))?\Z", re.DOTALL
+)
 _TYPE = re.compile(r"Expected `(.*?)`, got `(.*)`\Z")
 _WORDS = {
     "str": "text",
@@ -44,8 +49,8 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body, at most 10 MiB. Raises TooLarge, UnsupportedType, Gone.
+async def read_body(scope: Scope, receive: Receive, limit: int = LIMIT) -> bytes:
+    """The whole body, at most ``limit`` bytes. Raises TooLarge, UnsupportedType, Gone.
 
     Whoever declares no type is refused too: a browser sends such a body to another site unasked.
     """
@@ -55,12 +60,12 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
             f"the body is declared as {declared}", hint="send content-type: application/json"
         )
     length = header(scope, b"content-length")
-    if length is not None and length.isdigit() and int(length) > LIMIT:
-        raise _too_large()
-    return await _collect(receive)
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    return await _collect(receive, limit)
 
 
-async def _collect(receive: Receive) -> bytes:
+async def _collect(receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -69,14 +74,17 @@ async def _collect(receive: Receive) -> bytes:
             raise Gone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > LIMIT:
-            raise _too_large()
+        if size > limit:
+            raise _too_large(limit)
         more = message.get("more_body", False)
     return b"".join(parts)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"the body is over {LIMIT // 1024 // 1024} MiB", hint="send less in one call")
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body is over {limit / 1024 / 1024:g} MiB",
+        hint="send less in one call, or raise server.body_limit_mb",
+    )
 
 
 def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -86,7 +94,9 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(_why(error), field="", code="not-json", hint="see RFC 8259") from None
+        raise BadRequest(
+            _why(error, body), field="", code="not-json", hint="see RFC 8259"
+        ) from None
 
 
 def convert(value: Any, type_: type[T]) -> T:
@@ -97,29 +107,31 @@ def convert(value: Any, type_: type[T]) -> T:
         raise _explain(str(error)) from None
 
 
-def _why(error: Exception) -> str:
-    match error:
-        case UnicodeDecodeError():
-            return "the body is not UTF-8"
-        case RecursionError():
-            return "the body is not JSON that we read: it is nested too deeply"
-        case _ if "truncated" in str(error):
-            return "the body is not JSON: it ends too early, or holds half of a surrogate pair"
+def _why(error: Exception, body: bytes) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "the body is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "the body is not JSON that we read: it is nested too deeply"
     reason = str(error).removeprefix("JSON is malformed: ")
+    if "surrogate" in reason or ("truncated" in reason and _HALF_PAIR.search(body[-_PAIR:])):
+        return "the body is not JSON: it holds half of a surrogate pair, which is no character"
+    if "truncated" in reason:
+        return "the body is not JSON: it ends too early" if body else "the body is empty"
     return f"the body is not JSON: {reason}"
 
 
 def _explain(text: str) -> FieldError:
     """One of msgspec's messages in our words, with the field's path in front."""
+    if found := _UNKNOWN.match(text):
+        name = found[1] if len(found[1]) <= _LONGEST_NAME else f"{found[1][:_LONGEST_NAME]}..."
+        field = _join(_path(found["where"]), name or '""')
+        return FieldError(f"{field} is no field of this request", field=field, code="unknown-field")
     parts = _AT.match(text)
     what, where = (parts["what"], parts["where"]) if parts else (text, None)
     path = _path(where)
     if found := _MISSING.match(what):
         field = _join(path, found[1])
         return FieldError(f"{field} is missing", field=field, code="missing-field")
-    if found := _UNKNOWN.match(what):
-        field = _join(path, found[1])
-        return FieldError(f"{field} is no field of this request", field=field, code="unknown-field")
     return FieldError(f"{path or 'the body'}: {_reason(what)}", field=path)
 
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from inhouse.api.problems import BadRequest, FieldError
-from inhouse.client.models import ChatChoice, ChatMessage, ChatRequest, ChatResponse, ChatUsage
-from inhouse.inference.base import Usage
+from inhouse.api.problems import FieldError
+from inhouse.client.models import ChatRequest
+from inhouse.gateway.chat import events_of
+from inhouse.gateway.entry import Outcome
 
 _HINT = "a task has its own prompt; send one user message with the text to judge"
-
-
-def check_supported(request: ChatRequest) -> None:
-    """Refuse what this server does not do yet. Raises BadRequest."""
-    if request.stream:
-        raise BadRequest(
-            "streaming is not there yet",
-            field="stream",
-            code="streaming-unsupported",
-            hint="leave stream out",
-        )
 
 
 def task_input(request: ChatRequest) -> str:
@@ -73,18 +64,16 @@ def _part(part: object) -> str | None:
     return None
 
 
-def completion(
-    interaction_id: str, output: Mapping[str, Any], model: str, usage: Usage, created: int
-) -> ChatResponse:
-    """A task's answer as a chat completion. ``created``: seconds since 1970, UTC."""
-    return ChatResponse(
-        id=f"chatcmpl-{interaction_id}",
-        created=created,
-        model=model,
-        choices=[ChatChoice(message=ChatMessage(content=msgspec.json.encode(output).decode()))],
-        usage=ChatUsage(
-            prompt_tokens=usage.input_tokens,
-            completion_tokens=usage.output_tokens,
-            total_tokens=usage.input_tokens + usage.output_tokens,
-        ),
-    )
+def content_of(output: Mapping[str, Any]) -> str:
+    """A task's output as the content of a message: text as it is, everything else as JSON."""
+    text = output.get("text")
+    return text if isinstance(text, str) else msgspec.json.encode(output).decode()
+
+
+async def events(
+    content: str, model: str, outcome: Outcome, at: datetime, request: ChatRequest
+) -> AsyncGenerator[bytes, None]:
+    """A task's answer as a stream, for callers who ask for one."""
+    usage = outcome.usage if (request.stream_options or {}).get("include_usage") is True else None
+    for one in events_of(content, model, outcome.interaction_id, at, usage):
+        yield one

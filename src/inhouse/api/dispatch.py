@@ -11,16 +11,22 @@ from typing import Any
 import msgspec
 
 from inhouse.api.auth import Access
+from inhouse.api.batch import Batch
 from inhouse.api.body import Gone, Receive, Scope, Send, header, parse, read_body
-from inhouse.api.hot import HotRoutes, Response
+from inhouse.api.decisions import Decisions
+from inhouse.api.embeddings import EmbeddingRoute
+from inhouse.api.hangup import unless_gone
+from inhouse.api.hot import HotRoutes
 from inhouse.api.problems import MethodNotAllowed, render, unexpected
+from inhouse.api.respond import Response, Streamed
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError
+from inhouse.reload import Reloading
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-Handler = Callable[[Scope, Receive], Awaitable[Response]]
+Handler = Callable[[Scope, Receive], Awaitable[Response | Streamed]]
 
-_TASKS, _RUN = "/v1/tasks/", "/run"
+_TASKS = "/v1/tasks/"
 _json = msgspec.json.Decoder()
 _BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
@@ -29,15 +35,31 @@ class Dispatcher:
     """The ASGI application of a wired ``App``.
 
     ``control`` answers what is not hot. ``stopping`` is set when the server begins to shut down, so
-    that streams end. ``failure`` is what kept the App from starting or stopping, if anything did.
+    that streams of events end. ``reloading`` follows the settings meanwhile. ``failure`` is what
+    kept the App from starting or stopping, if anything did.
     """
 
-    def __init__(self, app: App, access: Access, control: AsgiApp, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        app: App,
+        access: Access,
+        control: AsgiApp,
+        stopping: asyncio.Event,
+        reloading: Reloading,
+    ) -> None:
         self._app = app
         self._hot = HotRoutes(app, access)
-        self._exact = {"/v1/chat/completions": self._hot.chat, "/v1/feedback": self._hot.feedback}
+        self._exact: dict[str, Handler] = {
+            "/v1/chat/completions": self._hot.chat,
+            "/v1/feedback": self._hot.feedback,
+            "/v1/decisions": Decisions(app, access).create,
+            "/v1/embeddings": EmbeddingRoute(app, access).create,
+        }
+        batch = Batch(access, self._hot.run_one, limit=lambda: app.body_limit)
+        self._of_task = {"/run": self._hot.run, "/run-batch": batch.run}
         self._control = control
         self.stopping = stopping
+        self.reloading = reloading
         self.failure: Exception | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,15 +71,25 @@ class Dispatcher:
             if handler is None:
                 await self._pass_on(scope, receive, send)
             else:
-                await _write(send, await self._answer(handler, scope, receive))
+                await self._reply(handler, scope, receive, send)
 
     def _handler(self, path: str) -> Handler | None:
-        if path.startswith(_TASKS) and path.endswith(_RUN):
-            task = path[len(_TASKS) : -len(_RUN)]
-            return partial(self._hot.run, task) if task and "/" not in task else None
+        if path.startswith(_TASKS):
+            task, slash, verb = path[len(_TASKS) :].partition("/")
+            handler = self._of_task.get(slash + verb)
+            return partial(handler, task) if task and handler is not None else None
         return self._exact.get(path)
 
-    async def _answer(self, handler: Handler, scope: Scope, receive: Receive) -> Response:
+    async def _reply(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answer(handler, scope, receive)
+        if isinstance(answer, Response):
+            await _write(send, answer)
+        else:
+            await unless_gone(scope, _stream(send, answer))
+
+    async def _answer(
+        self, handler: Handler, scope: Scope, receive: Receive
+    ) -> Response | Streamed:
         try:
             _check_method(scope)
             return await handler(scope, receive)
@@ -72,7 +104,7 @@ class Dispatcher:
         """To FastAPI, with a body that is read and bounded by the same rules as the hot ones."""
         try:
             if _has_body(scope):
-                body = await read_body(scope, receive)
+                body = await read_body(scope, receive, self._app.body_limit)
                 parse(_json, body)
                 receive = _replay(body, receive)
             await self._control(scope, receive, send)
@@ -102,9 +134,11 @@ class Dispatcher:
 
     async def _start(self) -> None:
         await asyncio.to_thread(self._app.start)
+        self.reloading.start()
 
     async def _stop(self) -> None:
         try:
+            await asyncio.to_thread(self.reloading.stop)
             await self._app.backends.close()
         finally:
             await asyncio.to_thread(self._app.stop)
@@ -120,6 +154,17 @@ async def _write(send: Send, response: Response) -> None:
         {"type": "http.response.start", "status": response.status, "headers": response.headers}
     )
     await send({"type": "http.response.body", "body": response.body})
+
+
+async def _stream(send: Send, answer: Streamed) -> None:
+    """Pass the pieces on as they come; the caller's hang-up cancels it."""
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
+        async for piece in answer.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await answer.pieces.aclose()
 
 
 def _has_body(scope: Scope) -> bool:

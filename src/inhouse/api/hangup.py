@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from inhouse.api.body import Gone, Receive
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from inhouse.api.body import Gone, Scope
 
 T = TypeVar("T")
+_HANG_UP: Final = "inhouse.hang_up"
 
 
-async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, which tells a call at once that its caller is gone. Nothing has to watch
+    the connection for that, and a call costs no second task."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            hang_up = cycle.scope.get(_HANG_UP)
+            if callable(hang_up):
+                hang_up()
+
+
+async def unless_gone(scope: Scope, work: Awaitable[T]) -> T:
     """Await ``work``, cancelling it when the client disconnects. Raises Gone then.
 
-    The body of the request has been read, so ``receive`` has only the disconnect left to tell. It
-    costs one task: the watcher cancels the task that awaits, and only its own cancellation is
-    turned into Gone; one from elsewhere (a shutdown) passes through.
+    Only its own cancellation is turned into Gone; one from elsewhere (a shutdown) passes through.
     """
     caller = asyncio.current_task()
     if caller is None:
         raise RuntimeError("needs a running task")
     gone = False
 
-    async def watch() -> None:
+    def hang_up() -> None:
         nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
         gone = True
         caller.cancel()
 
-    watcher = asyncio.create_task(watch())
+    scope[_HANG_UP] = hang_up
     try:
         return await work
     except asyncio.CancelledError:
@@ -38,4 +50,4 @@ async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
             raise Gone from None
         raise
     finally:
-        watcher.cancel()
+        del scope[_HANG_UP]

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from inhouse.api.depends import Reader, Wired
 from inhouse.client.control import Health
+from inhouse.gateway.limits.metrics import observe as observe_limits
 from inhouse.monitoring.metrics import observe
 from inhouse.monitoring.report import independence
 
@@ -36,4 +37,5 @@ def metrics(_: Reader, app: Wired) -> Response:
     seven days, worked out for this answer."""
     with app.database.read() as unit:
         observe(independence(unit, now=app.clock.now()))
+    observe_limits(app.limiter.lines())
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

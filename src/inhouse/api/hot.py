@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import Any
 
 import msgspec
 
 from inhouse.api.auth import Access, Principal
 from inhouse.api.body import Receive, Scope, convert, header, parse, read_body
-from inhouse.api.chat import check_supported, completion, task_input
+from inhouse.api.chat import content_of, events, task_input
 from inhouse.api.hangup import unless_gone
-from inhouse.api.problems import CALL, FieldError, Headers
+from inhouse.api.problems import CALL
+from inhouse.api.respond import Response, Streamed, as_events, as_json
+from inhouse.api.unit import unit_of
 from inhouse.bootstrap import App
 from inhouse.client.models import (
     ChatRequest,
@@ -25,23 +25,15 @@ from inhouse.client.models import (
 from inhouse.core.ids import new_id
 from inhouse.core.references import Reference, ReferenceKind, parse_reference
 from inhouse.feedback.submit import submit
+from inhouse.gateway.chat import completion_of
 from inhouse.gateway.entry import Call, ChatCall, Outcome
 from inhouse.gateway.idempotency import Idempotency, RepeatableCall
 from inhouse.gateway.keys import Permission
 
-LONGEST_UNIT = 256
 _run_decoder = msgspec.json.Decoder(RunRequest)
 _feedback_decoder = msgspec.json.Decoder(FeedbackRequest)
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
-
-
-class Response(NamedTuple):
-    """A whole answer."""
-
-    status: int
-    headers: Headers
-    body: bytes
 
 
 class HotRoutes:
@@ -56,11 +48,11 @@ class HotRoutes:
     async def run(self, task: str, scope: Scope, receive: Receive) -> Response:
         """``POST /v1/tasks/{task}/run``"""
         who = self._access.require(scope, Permission.CALL)
-        request = parse(_run_decoder, await read_body(scope, receive))
+        request = parse(_run_decoder, await read_body(scope, receive, self._app.body_limit))
         key = header(scope, b"idempotency-key")
         if key is None:
-            answer = await unless_gone(receive, self._run(task, request, who, scope))
-            return _json(answer, answer.interaction_id, answer.model_version, answer.arm)
+            outcome = await unless_gone(scope, self._run(task, request, who, scope))
+            return as_json(_encode(_answer(outcome)), outcome)
         call = RepeatableCall(
             scope=who.key_id or "",
             key=key,
@@ -69,42 +61,61 @@ class HotRoutes:
         )
 
         async def execute() -> str:
-            return _encode(await self._run(task, request, who, scope)).decode()
+            return _encode(_answer(await self._run(task, request, who, scope))).decode()
 
-        stored = await unless_gone(receive, self._idempotency.run(call, execute))
-        answer = msgspec.json.decode(stored, type=RunResponse)
-        return _json(answer, answer.interaction_id, answer.model_version, answer.arm)
+        stored = await unless_gone(scope, self._idempotency.run(call, execute))
+        return as_json(stored.encode(), msgspec.json.decode(stored, type=_Stored))
 
-    async def chat(self, scope: Scope, receive: Receive) -> Response:
+    async def run_one(
+        self, task: str, request: RunRequest, who: Principal, scope: Scope
+    ) -> RunResponse:
+        """One input of a batch; notes the call in the scope."""
+        return _answer(await self._run(task, request, who, scope))
+
+    async def chat(self, scope: Scope, receive: Receive) -> Response | Streamed:
         """``POST /v1/chat/completions``"""
         who = self._access.require(scope, Permission.CALL)
-        body = parse(_object_decoder, await read_body(scope, receive))
+        body = parse(_object_decoder, await read_body(scope, receive, self._app.body_limit))
         request = convert(body, ChatRequest)
-        check_supported(request)
         reference = parse_reference(request.model)
-        unit = _unit(scope, request)
-        if reference.kind in (ReferenceKind.TASK, ReferenceKind.VERSION):
-            return await self._chat_task(reference, request, unit, who, scope, receive)
         scope[CALL] = new_id()
+        unit = unit_of(scope, request.user)
+        if self._is_typed(reference):
+            return await self._chat_task(reference, request, unit, who, scope)
         chat = ChatCall(
             interaction_id=scope[CALL],
             reference=request.model,
             body=body,
             unit=unit,
             tags=request.metadata,
-            key_id=who.key_id,
+            key=who.key,
         )
-        outcome = await unless_gone(receive, self._app.gateway.chat(chat))
-        return _json(outcome.body, outcome.interaction_id, outcome.model_version, outcome.arm)
+        if request.stream:
+            stream = await unless_gone(scope, self._app.chats.stream(chat))
+            return as_events(stream.pieces(), stream)
+        outcome = await unless_gone(scope, self._app.chats.answer(chat))
+        return as_json(outcome.body, outcome)
 
     async def feedback(self, scope: Scope, receive: Receive) -> Response:
         """``POST /v1/feedback``"""
         who = self._access.require(scope, Permission.CALL)
-        request = parse(_feedback_decoder, await read_body(scope, receive))
+        request = parse(_feedback_decoder, await read_body(scope, receive, self._app.body_limit))
         key = header(scope, b"idempotency-key")
         scoped = None if key is None else f"{who.key_id or ''}:{key}"
-        answer = await asyncio.to_thread(self._submit, request, scoped)
-        return _json(answer, request.interaction_id, None, None)
+        body = _encode(await asyncio.to_thread(self._submit, request, scoped))
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-inhouse-interaction-id", request.interaction_id.encode()),
+        ]
+        return Response(200, headers, body)
+
+    def _is_typed(self, reference: Reference) -> bool:
+        """Whether a chat with this model is a call of a task that has a prompt of its own."""
+        if reference.kind is ReferenceKind.VERSION:
+            return True
+        task = reference.kind is ReferenceKind.TASK
+        return task and not self._app.catalog.get(reference.name).takes_messages
 
     async def _chat_task(
         self,
@@ -113,9 +124,7 @@ class HotRoutes:
         unit: str | None,
         who: Principal,
         scope: Scope,
-        receive: Receive,
-    ) -> Response:
-        scope[CALL] = new_id()
+    ) -> Response | Streamed:
         call = Call(
             interaction_id=scope[CALL],
             task=reference.name,
@@ -123,21 +132,17 @@ class HotRoutes:
             unit=unit,
             tags=request.metadata,
             model=str(reference) if reference.kind is ReferenceKind.VERSION else None,
-            key_id=who.key_id,
+            key=who.key,
         )
-        outcome = await unless_gone(receive, self._app.gateway.run(call))
-        answer = completion(
-            outcome.interaction_id,
-            outcome.output,
-            outcome.model_version or request.model,
-            outcome.usage,
-            int(self._app.clock.now().timestamp()),
-        )
-        return _json(answer, outcome.interaction_id, outcome.model_version, outcome.arm)
+        outcome = await unless_gone(scope, self._app.gateway.run(call))
+        content, model = content_of(outcome.output), outcome.model_version or request.model
+        at = self._app.clock.now()
+        if request.stream:
+            return as_events(events(content, model, outcome, at, request), outcome)
+        answer = completion_of(content, model, outcome.interaction_id, at, outcome.usage)
+        return as_json(answer, outcome)
 
-    async def _run(
-        self, task: str, request: RunRequest, who: Principal, scope: Scope
-    ) -> RunResponse:
+    async def _run(self, task: str, request: RunRequest, who: Principal, scope: Scope) -> Outcome:
         scope[CALL] = new_id()
         call = Call(
             interaction_id=scope[CALL],
@@ -147,9 +152,9 @@ class HotRoutes:
             subject=request.subject,
             tags=request.tags,
             model=request.model,
-            key_id=who.key_id,
+            key=who.key,
         )
-        return _answer(await self._app.gateway.run(call))
+        return await self._app.gateway.run(call)
 
     def _submit(self, request: FeedbackRequest, key: str | None) -> FeedbackResponse:
         with self._app.database.write() as unit:
@@ -173,17 +178,6 @@ class HotRoutes:
         )
 
 
-def _unit(scope: Scope, request: ChatRequest) -> str | None:
-    unit = header(scope, b"x-inhouse-unit")
-    if unit is None:
-        return request.user
-    if not 1 <= len(unit) <= LONGEST_UNIT:
-        raise FieldError(
-            f"the header x-inhouse-unit has 1 to {LONGEST_UNIT} characters", field="x-inhouse-unit"
-        )
-    return unit
-
-
 def _answer(outcome: Outcome) -> RunResponse:
     return RunResponse(
         interaction_id=outcome.interaction_id,
@@ -198,25 +192,10 @@ def _answer(outcome: Outcome) -> RunResponse:
     )
 
 
-def _json(
-    answer: msgspec.Struct | Mapping[str, Any],
-    interaction_id: str,
-    model_version: str | None,
-    arm: str | None,
-) -> Response:
-    body = _encode(answer)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-inhouse-interaction-id", interaction_id.encode()),
-    ]
-    if model_version is not None:
-        headers.append((b"x-inhouse-model-version", _ascii(model_version)))
-    if arm is not None:
-        headers.append((b"x-inhouse-arm", arm.encode()))
-    return Response(200, headers, body)
+class _Stored(msgspec.Struct):
+    """The part of a stored answer that stands in headers."""
 
-
-def _ascii(reference: str) -> bytes:
-    """A reference as a header's value: what is not ASCII is percent-encoded."""
-    return (reference if reference.isascii() else quote(reference, safe="/@:")).encode()
+    interaction_id: str
+    model_version: str
+    arm: str
+    warnings: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ CALL: Final = "inhouse.call"
 """Where a request's scope holds the id of the interaction that it became."""
 
 _log = structlog.get_logger("inhouse.api")
-_OPENAI_ROUTES = ("/v1/chat/", "/v1/models")
+_OPENAI_ROUTES = ("/v1/chat/", "/v1/models", "/v1/decisions", "/v1/embeddings")
 _OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -100,16 +100,19 @@ def render(error: InhouseError, scope: Mapping[str, Any]) -> tuple[int, Headers,
 
 def _is_recorded(error: InhouseError) -> bool:
     """Whether a call that ended so is kept: one that no backend was asked for is not."""
-    return not isinstance(error, Invalid) and error.code not in _NEVER_ASKED
+    return not isinstance(error, Invalid | Exhausted) and error.code not in _NEVER_ASKED
 
 
 def status_of(error: InhouseError) -> int:
     """The HTTP status of an error.
 
     A backend's refusal of the request itself (400, 404, 413, 422) and its rate limit (429) are told
-    as they are; everything else that a backend did wrong is 502.
+    as they are, and so is a limit of ours on an upstream (429); everything else that a backend did
+    wrong is 502.
     """
     if isinstance(error, BackendError):
+        if error.code == "upstream-limit":
+            return HTTPStatus.TOO_MANY_REQUESTS
         if error.fatal and error.upstream_status in _PASSED_ON:
             return error.upstream_status
         if error.upstream_status == HTTPStatus.TOO_MANY_REQUESTS:

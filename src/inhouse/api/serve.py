@@ -15,6 +15,7 @@ import uvicorn
 from inhouse.api.app import app as build
 from inhouse.api.auth import is_loopback
 from inhouse.api.dispatch import Dispatcher
+from inhouse.api.hangup import Protocol
 from inhouse.bootstrap import App
 from inhouse.core.errors import Invalid
 
@@ -26,7 +27,8 @@ _KEEP_ALIVE_S: Final = 75
 
 def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; then let calls finish (at most 30 s) and commit what was
-    recorded. ``ready`` hears the URL once connections are accepted; port 0 takes a free one.
+    recorded. SIGHUP reads the settings again. ``ready`` hears the URL once connections are
+    accepted; port 0 takes a free one.
 
     Raises Invalid (code ``open-bind``) for an address that others can reach while no key exists,
     Invalid (code ``bind``) when the address cannot be had, and whatever keeps the App from
@@ -34,6 +36,7 @@ def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None
     """
     server = _Server(app, _listen(app, host, port), ready)
     before = [(number, signal.signal(number, server.leave)) for number in _SIGNALS]
+    before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, server.reload)))
     try:
         server.run_here()
     finally:
@@ -59,10 +62,14 @@ class ServerHandle:
         self._raise()
         return self
 
+    def begin_stop(self) -> None:
+        """Take no more connections and let calls finish; ``stop`` waits for that."""
+        self._server.leave()
+
     def stop(self) -> None:
         """Let calls finish, commit what was recorded, end the thread. May be called twice. Raises
         what kept the App from stopping."""
-        self._server.leave()
+        self.begin_stop()
         self._thread.join()
         self._raise()
 
@@ -103,7 +110,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 self._dispatcher,
-                http="httptools",
+                http=Protocol,
                 loop="auto",
                 ws="none",
                 lifespan="on",
@@ -121,6 +128,10 @@ class _Server(uvicorn.Server):
         """Begin to shut down; also a handler of signals. uvicorn sends the signals that it took
         once more at the end, which would otherwise kill the process."""
         self.should_exit = True
+
+    def reload(self, *_: object) -> None:
+        """Read the settings again; also a handler of signals."""
+        self._dispatcher.reloading.ask()
 
     def run_here(self) -> None:
         """Run in this thread until told to stop."""

@@ -10,14 +10,17 @@ import typer
 
 from inhouse import __version__
 from inhouse.cli import (
+    breakers,
     database,
     dataset,
+    doctor,
     evaluation,
     feedback,
     independence,
     interactions,
     jobs,
     keys,
+    limits,
     project,
     routes,
     serve,
@@ -42,6 +45,8 @@ app.command("init")(project.init)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
 app.command("demo")(demo)
+app.command("doctor")(doctor.doctor)
+app.command("limits")(limits.limits)
 app.command("independence")(independence.independence)
 for group in (
     task,
@@ -53,6 +58,7 @@ for group in (
     versions,
     evaluation,
     routes,
+    breakers,
     jobs,
     keys,
     database,

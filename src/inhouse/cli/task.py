@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from inhouse.cli.asking import Plan, Server
 
 app = typer.Typer(name="task", help="Tasks: typed questions.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_NAMED = 10
 
 
 @app.command("list")
@@ -48,14 +53,73 @@ def show(name: str, as_json: AsJson = False) -> None:
 @app.command()
 def run(
     name: str,
-    text: Annotated[str, typer.Argument(help="The input.")],
+    text: Annotated[str | None, typer.Argument(help="The input.")] = None,
     unit: Annotated[str | None, typer.Option(help="Key that stays on one side of a split.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Reference to ask instead of the route.")
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help='JSONL instead: {"input", "id", "unit", "subject", "tags"} or "text".'),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --file: where a line for each input is written.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Calls at once.")] = 8,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete --out and start over.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again the lines that hold an error.")
+    ] = False,
+    url: Annotated[str | None, typer.Option(help="With --file: ask this running server.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="INHOUSE_KEY", help="Key for the server of --url.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a task once, recorded like any call."""
+    """Ask a task, recorded like any call: once, or for every line of a file.
+
+    A file's run can be stopped, or killed, at any time: the same command goes on where it stopped.
+    """
+    from inhouse.core.errors import Invalid
+
+    if (text is None) == (file is None) or (file is None) != (out is None):
+        raise Invalid("give a text, or --file and --out", code="arguments")
+    if file is None or out is None:
+        _run_once(name, text or "", unit, model, as_json)
+        return
+    from inhouse.cli.asking import Plan, Server
+
+    plan = Plan(
+        task=name,
+        file=file,
+        out=out,
+        model=model,
+        concurrency=concurrency,
+        fresh=fresh,
+        retry_failed=retry_failed,
+    )
+    _run_file(plan, None if url is None else Server(url, key), as_json)
+
+
+def _run_file(plan: Plan, server: Server | None, as_json: bool) -> None:
+    from inhouse.cli.batch import run_file
+    from inhouse.cli.context import open_context
+
+    context = open_context()
+    summary = run_file(context, plan, server, quiet=as_json)
+    if as_json:
+        context.print_json(summary)
+    else:
+        typer.echo(f"{summary.answered} answered, {summary.failed} failed: {summary.out}")
+        if summary.unreadable:
+            named = ", ".join(str(number) for number in summary.unreadable[:_NAMED])
+            more = " ..." if len(summary.unreadable) > _NAMED else ""
+            typer.echo(f"no input ({len(summary.unreadable)} lines): {named}{more}")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _run_once(name: str, text: str, unit: str | None, model: str | None, as_json: bool) -> None:
     import asyncio
 
     from inhouse.cli.context import open_context
@@ -80,7 +144,7 @@ def run(
     if as_json:
         context.print_json(outcome)
         return
-    answer = outcome.output.get("label", outcome.output.get("value"))
+    answer = outcome.output.get("label", outcome.output.get("value", outcome.output.get("text")))
     typer.echo(f"{answer}  ({outcome.model_version}, {outcome.latency_ms:.0f} ms)")
 
 

@@ -38,7 +38,8 @@ class RunRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 class RunResponse(Struct, kw_only=True, frozen=True):
     """The answer to a call of a task.
 
-    ``output``: ``{"label": str}`` of a choice, ``{"value": float}`` of a score. ``model_version``:
+    ``output``: ``{"label": str}`` of a choice, ``{"value": float}`` of a score, ``{"text": str}``
+    of a text. ``model_version``:
     the reference that answered; empty when none could and the task's ``on_failure`` value stands
     in, which ``flagged`` says. ``arm``: incumbent, candidate, pinned or forced. ``probabilities``:
     by label or level, where the model gives them. ``cost``: in the currency of the declared prices.
@@ -86,12 +87,14 @@ class ChatRequest(Struct, kw_only=True, frozen=True):
 
     ``model``: ``task:<task>``, ``<task>@<n>``, ``<upstream>/<model>`` or ``embedded/<base>``.
     ``user``: the unit of the call when the header ``x-inhouse-unit`` is absent. ``metadata``: its
-    tags. ``n``, ``tools`` and ``functions`` are refused when a task is asked.
+    tags. ``n``, ``tools`` and ``functions`` are refused when a task with a prompt of its own is
+    asked; a task that takes messages passes everything on.
     """
 
     model: Key
     messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
     user: Key | None = None
     metadata: Tags | None = None
     n: Annotated[int, Meta(ge=1)] | None = None

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from selectors import EVENT_READ, DefaultSelector
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from inhouse.client import calls
+from inhouse.client.batch import BatchInput, BatchResponse, BatchResult
+from inhouse.client.calls import DEFAULT_URL, Ask
 from inhouse.client.control import InteractionPage
-from inhouse.client.errors import ApiError
-from inhouse.client.models import (
-    FeedbackRequest,
-    FeedbackResponse,
-    Problem,
-    RunRequest,
-    RunResponse,
-)
-
-DEFAULT_URL = "http://127.0.0.1:8040"
+from inhouse.client.models import FeedbackResponse, RunResponse
 
 
 class Client:
@@ -38,12 +31,9 @@ class Client:
     def __init__(
         self, url: str = DEFAULT_URL, *, key: str | None = None, timeout_s: float = 60.0
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not an http(s) URL")
-        secure = parts.scheme == "https"
-        make = HTTPSConnection if secure else HTTPConnection
-        self._connection = make(parts.hostname, parts.port, timeout=timeout_s)
+        parts = calls.split_url(url)
+        make = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._connection = make(parts.hostname or "", parts.port, timeout=timeout_s)
         self._prefix = parts.path.rstrip("/")
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
 
@@ -59,15 +49,24 @@ class Client:
         idempotency_key: str | None = None,
     ) -> RunResponse:
         """Ask a task. The fields are those of ``RunRequest``."""
-        request = RunRequest(
-            input=input,
+        ask = calls.run(
+            task,
+            input,
             unit=unit,
             subject=subject,
-            tags=None if tags is None else dict(tags),
+            tags=tags,
             model=model,
+            idempotency_key=idempotency_key,
         )
-        body = self._post(f"/v1/tasks/{quote(task, safe='')}/run", request, idempotency_key)
-        return msgspec.json.decode(body, type=RunResponse)
+        return msgspec.json.decode(self._answer(ask), type=RunResponse)
+
+    def run_batch(
+        self, task: str, inputs: Sequence[str | BatchInput], *, model: str | None = None
+    ) -> list[BatchResult]:
+        """Ask a task for 1 to 1,000 inputs; one result for each, in their order. An input that
+        fails has ``error`` in its result; ApiError is raised when the batch itself is refused."""
+        body = self._answer(calls.run_batch(task, inputs, model=model))
+        return msgspec.json.decode(body, type=BatchResponse).results
 
     def feedback(
         self,
@@ -79,11 +78,10 @@ class Client:
         idempotency_key: str | None = None,
     ) -> FeedbackResponse:
         """Say something about an interaction: a correction, rating, outcome or comment."""
-        request = FeedbackRequest(
-            interaction_id=interaction_id, kind=kind, value=value, author=author
+        ask = calls.feedback(
+            interaction_id, kind, value, author=author, idempotency_key=idempotency_key
         )
-        body = self._post("/v1/feedback", request, idempotency_key)
-        return msgspec.json.decode(body, type=FeedbackResponse)
+        return msgspec.json.decode(self._answer(ask), type=FeedbackResponse)
 
     def interactions(
         self,
@@ -95,16 +93,8 @@ class Client:
         limit: int = 50,
     ) -> InteractionPage:
         """One page of recorded calls, newest first. ``before``: the ``next`` of the page before."""
-        wanted = {
-            "task": task,
-            "status": status,
-            "since": None if since is None else since.isoformat(),
-            "before": before,
-            "limit": limit,
-        }
-        query = urlencode({name: value for name, value in wanted.items() if value is not None})
-        body = self._ask("GET", f"/v1/interactions?{query}", None, {})
-        return InteractionPage.model_validate_json(body)
+        ask = calls.interactions(task=task, status=status, since=since, before=before, limit=limit)
+        return InteractionPage.model_validate_json(self._answer(ask))
 
     def close(self) -> None:
         """Close the connection. A later call opens it again."""
@@ -121,25 +111,20 @@ class Client:
     ) -> None:
         self.close()
 
-    def _post(self, path: str, request: msgspec.Struct, idempotency_key: str | None) -> bytes:
-        headers = {"content-type": "application/json"}
-        if idempotency_key is not None:
-            headers["idempotency-key"] = idempotency_key
-        return self._ask("POST", path, msgspec.json.encode(request), headers)
-
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
+    def _answer(self, ask: Ask) -> bytes:
         self._drop_closed()
+        headers = {**self._headers, **ask.headers}
         try:
-            self._connection.request(
-                method, self._prefix + path, body, {**self._headers, **headers}
-            )
+            self._connection.request(ask.method, self._prefix + ask.path, ask.body, headers)
             response = self._connection.getresponse()
             content = response.read()
         except (OSError, HTTPException) as error:
             self.close()
-            raise self._unreachable(error) from error
+            where = f"{self._connection.host}:{self._connection.port}"
+            raise calls.unreachable(where, error) from error
         if response.status >= 300:
-            raise _refusal(response, content)
+            named = {name.lower(): value for name, value in response.getheaders()}
+            raise calls.refusal(response.status, response.reason, named, content)
         return content
 
     def _drop_closed(self) -> None:
@@ -151,35 +136,3 @@ class Client:
             selector.register(self._connection.sock, EVENT_READ)
             if selector.select(timeout=0):
                 self.close()
-
-    def _unreachable(self, error: Exception) -> ApiError:
-        where = f"{self._connection.host}:{self._connection.port}"
-        return ApiError(
-            f"no answer from {where}: {str(error) or type(error).__name__}",
-            status=0,
-            code="unreachable",
-            hint="is `inhouse serve` running there?",
-        )
-
-
-def _refusal(response: HTTPResponse, content: bytes) -> ApiError:
-    try:
-        problem = msgspec.json.decode(content, type=Problem)
-    except msgspec.DecodeError:
-        problem = Problem(
-            type="about:blank",
-            title=response.reason,
-            status=response.status,
-            detail=f"HTTP {response.status} {response.reason}",
-            code="not-inhouse",
-            hint="the answer is not Inhouse's; is a proxy in between?",
-        )
-    wait = response.headers.get("retry-after", "")
-    return ApiError(
-        problem.detail,
-        status=response.status,
-        code=problem.code,
-        hint=problem.hint,
-        retry_after=float(wait) if wait.isdigit() else None,
-        interaction_id=response.headers.get("x-inhouse-interaction-id"),
-    )

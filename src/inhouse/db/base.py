@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from inhouse.core.hashing import canonical_json
 
-_ISO = "%Y-%m-%dT%H:%M:%S.%fZ"
+_ZONE = len("+00:00")
 
 
 class Base(DeclarativeBase):
@@ -29,6 +29,23 @@ class Base(DeclarativeBase):
     )
 
 
+def in_utc(value: datetime) -> datetime:
+    """The same moment in UTC. Raises ValueError for one without a zone."""
+    if value.tzinfo is None:
+        raise ValueError("times carry a zone; this one has none")
+    return value.astimezone(UTC)
+
+
+def instant_text(value: datetime) -> str:
+    """A moment as SQLite keeps it: ``2026-01-31T09:00:00.000000Z``."""
+    return in_utc(value).isoformat(timespec="microseconds")[:-_ZONE] + "Z"
+
+
+def json_text(value: Any) -> str:
+    """A JSON value as both dialects keep it."""
+    return canonical_json(value).decode()
+
+
 class Instant(TypeDecorator[datetime]):
     """A moment in UTC: timestamptz on PostgreSQL, sortable ISO text with microseconds on SQLite."""
 
@@ -43,10 +60,7 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("times carry a zone; this one has none")
-        utc = value.astimezone(UTC)
-        return utc if dialect.name == "postgresql" else utc.strftime(_ISO)
+        return in_utc(value) if dialect.name == "postgresql" else instant_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -66,7 +80,7 @@ class JsonText(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else canonical_json(value).decode()
+        return None if value is None else json_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else msgspec.json.decode(value)

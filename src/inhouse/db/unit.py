@@ -46,6 +46,8 @@ class Database:
         with self._connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.begin()
             try:
                 yield WriteUnit(ReadUnit(connection))
             except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -17,6 +17,7 @@ from inhouse.core.ids import is_id, new_id
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.feedback.tables import Feedback
+from inhouse.interactions.redact import Redactor
 from inhouse.interactions.tables import Interaction
 from inhouse.tasks import outputs
 from inhouse.tasks.catalog import Catalog
@@ -83,17 +84,20 @@ def submit(
     idempotency_key: str | None,
     at: datetime,
     catalog: Catalog,
+    redactor: Redactor | None = None,
 ) -> FeedbackRecord:
     """Store a statement, or return the one that is there.
 
     A repeat is one with the same ``idempotency_key``; without a key, one that says what its author
     said last. The interaction need not be recorded yet: then a correction's value is checked when
     examples are curated. When it is, and its task is declared as it was then, the value must be a
-    valid output. Raises Invalid (``interaction-id``, ``feedback-kind``, ``feedback-value``,
-    ``feedback-author``, ``output``), Conflict (``idempotency-mismatch``) when the key was used for
-    another statement.
+    valid output. ``redactor`` is applied before anything is stored. Raises Invalid
+    (``interaction-id``, ``feedback-kind``, ``feedback-value``, ``feedback-author``, ``output``),
+    Conflict (``idempotency-mismatch``) when the key was used for another statement.
     """
     statement = read(interaction_id=interaction_id, kind=kind, value=value, author=author)
+    if redactor is not None:
+        statement = redacted(statement, redactor, catalog)
     key = None if idempotency_key is None else "key:" + digest_of(idempotency_key)
     return store(unit, statement, key=key, at=at, catalog=catalog)[0]
 
@@ -116,6 +120,17 @@ def read(*, interaction_id: Any, kind: Any, value: Any, author: Any) -> Statemen
         value=_value(known, value),
         author=_author(author),
     )
+
+
+def redacted(statement: Statement, redactor: Redactor, catalog: Catalog) -> Statement:
+    """The statement as it may be stored: text in its value redacted. A label that some task
+    declares stays as it is, so that a right correction stays one."""
+    value = statement.value
+    if isinstance(value, Mapping) and set(value) == {"label"}:
+        label = value["label"]
+        if any(label in spec.labels for spec in catalog.all()):
+            return statement
+    return replace(statement, value=redactor.apply(value))
 
 
 def store(

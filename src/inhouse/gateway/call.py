@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from inhouse.core.clock import Clock
-from inhouse.core.errors import Invalid, NotFound, Unavailable
+from inhouse.core.errors import Exhausted, InhouseError, Invalid, NotFound, Unavailable
 from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.gateway.answer import Answer, ask_task
-from inhouse.gateway.chat import (
-    check_direct,
-    completion_of,
-    content_of,
-    question_of,
-    recorded_messages,
-)
-from inhouse.gateway.entry import Call, ChatCall, ChatOutcome, Outcome
-from inhouse.gateway.fallback import AllFailed, Chain, code_of
-from inhouse.gateway.route import Arm, assign
+from inhouse.gateway.breakers import Breakers
+from inhouse.gateway.coalesce import Coalescing
+from inhouse.gateway.entry import Call, Caller, Direct, DirectCall, Outcome
+from inhouse.gateway.fallback import AllFailed, Chain
+from inhouse.gateway.ledger import Ledger
+from inhouse.gateway.route import Arm, Assignment, assign
 from inhouse.gateway.table import RouteTable
 from inhouse.gateway.trace import Trace
-from inhouse.inference.base import Backend, Message, Question, Reply, Usage
-from inhouse.interactions.pseudonym import pseudonym
-from inhouse.interactions.record import InteractionRecord, Recorder, Status
+from inhouse.inference.base import Backend, Message, Question, Usage
+from inhouse.interactions.record import InteractionRecord, Status
+from inhouse.registry.routes import Route
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.prompts import fit, render
 from inhouse.tasks.spec import TaskSpec
 
-CHAT_TIMEOUT_S: Final = 600.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who is to answer one call of a task."""
+
+    spec: TaskSpec
+    route: Route
+    unit: str
+    chosen: Assignment
 
 
 class Gateway:
-    """Answers calls. Safe for many tasks of one event loop.
+    """Answers calls of tasks, and direct calls of models. Safe for many tasks of one event loop.
 
-    ``resolve`` turns a reference into a backend and raises NotFound or Unavailable. ``salt`` keys
-    the hashes of units and subjects. ``forced`` is ``settings.force``. ``jitter`` draws from
-    [0, 1). ``chat_timeout_s`` is the deadline of a free chat.
+    ``resolve`` turns a reference into a backend and raises NotFound or Unavailable. ``forced`` is
+    ``settings.force``. ``jitter`` draws from [0, 1). Chats are ``gateway.chats``, which builds on
+    ``plan``, ``open``, ``chain`` and ``unanswered``.
     """
 
     def __init__(
@@ -47,169 +52,188 @@ class Gateway:
         catalog: Catalog,
         routes: RouteTable,
         resolve: Callable[[str], Backend],
-        recorder: Recorder,
+        ledger: Ledger,
+        breakers: Breakers,
         clock: Clock,
-        salt: bytes,
         forced: Mapping[str, str],
         jitter: Callable[[], float],
-        chat_timeout_s: float = CHAT_TIMEOUT_S,
     ) -> None:
         self._catalog = catalog
         self._routes = routes
         self._resolve = resolve
-        self._recorder = recorder
+        self.ledger = ledger
+        self._breakers = breakers
         self._clock = clock
-        self._salt = salt
         self._forced = forced
         self._jitter = jitter
-        self._chat_timeout_s = chat_timeout_s
+        self._coalescing = Coalescing[Outcome]()
+
+    def configure(self, *, forced: Mapping[str, str]) -> None:
+        """Take over changed settings."""
+        self._forced = forced
 
     async def run(self, call: Call) -> Outcome:
         """Answer one call of a task.
 
         Once a backend is asked, the call is recorded, however it ends. Raises NotFound (code
-        ``task-not-found``), Invalid (the input or ``model`` does not fit), Unavailable (code
-        ``no-backend``: every model of the chain failed and the task has no ``on_failure`` value;
-        code ``record-failed``: the call cannot be recorded), or the BackendError of an upstream
-        that says that the request itself is at fault.
+        ``task-not-found``), Invalid (the input or ``model`` does not fit), Exhausted (a limit is
+        used up), Unavailable (code ``no-backend``: every model of the chain failed and the task has
+        no ``on_failure`` value; code ``record-failed``: the call cannot be recorded), or the
+        BackendError of an upstream that says that the request itself is at fault.
         """
-        spec = self._catalog.get(call.task)
-        if call.model is not None:
-            _check_pin(spec, call.model)
-        text = fit(spec, call.text)
-        question = Question(task=spec, text=text, messages=(Message("user", render(spec, text)),))
-        route = self._routes.get(spec.name)
-        unit = pseudonym(self._salt, call.unit or call.interaction_id)
-        chosen = assign(route, unit, forced=self._forced.get(spec.name), pinned=call.model)
-        self._recorder.admit()
-        trace = self._trace(call, text, chosen.arm, unit)
-        trace.task, trace.task_revision = spec.name, spec.revision
-        trace.route_revision, trace.weight_bp = route.revision, route.weight_bp
+        plan = self.plan(call, call.task, pinned=call.model)
+        text = fit(plan.spec, call.text)
+        if not plan.spec.coalesce:
+            return await self._run(call, plan, text)
+        tags = None if call.tags is None else tuple(sorted(call.tags.items()))
+        key = (plan.spec.revision, plan.chosen, text, call.task, call.key, call.subject, tags)
+        return await self._coalescing.run(key, lambda: self._run(call, plan, text))
+
+    async def _run(self, call: Call, plan: Plan, text: str) -> Outcome:
+        spec = plan.spec
+        messages = (Message("user", render(spec, text) if spec.prompt else text),)
+        question = Question(task=spec, text=text, messages=messages)
+        trace = self.open(call, text, plan, warnings=await self.ledger.admit(call))
 
         async def ask(reference: str) -> Answer:
-            return await ask_task(self._resolve(reference), reference, spec, question, trace)
+            return await ask_task(self.backend(reference), reference, spec, question, trace)
 
         try:
-            answer = await self._chain(trace).walk(chosen.chain, ask, spec.timeout_s)
+            answer = await self.walk(plan, trace, ask)
         except AllFailed as failed:
-            return self._unanswered(spec, trace, failed, by_wish=call.model is not None)
+            return _outcome(await self.unanswered(plan, trace, failed), trace)
         except BaseException as error:
-            self._record_failure(trace, error)
+            self.ledger.close_failed(trace, error)
             raise
-        return self._answered(trace, answer, rescued=answer.reference != chosen.reference)
-
-    async def chat(self, chat: ChatCall) -> ChatOutcome:
-        """Pass a free chat to one model. Recorded like any call, without a task.
-
-        Raises Invalid (no chat, or not a model's reference), Unavailable (code ``record-failed``),
-        and what the backend raises, BackendError with code ``timeout`` included.
-        """
-        reference = chat.reference
-        check_direct(reference)
-        question = question_of(chat.body)
-        self._recorder.admit()
-        unit = pseudonym(self._salt, chat.unit or chat.interaction_id)
-        trace = self._trace(chat, recorded_messages(chat.body["messages"]), Arm.PINNED, unit)
-
-        async def ask(reference: str) -> tuple[Backend, Reply]:
-            backend = self._resolve(reference)
-            reply = await backend.answer(question)
-            trace.note(backend, reply)
-            return backend, reply
-
-        try:
-            backend, reply = await self._chain(trace).walk((reference,), ask, self._chat_timeout_s)
-        except AllFailed as failed:
-            self._record_failure(trace, failed.last)
-            raise failed.last from None
-        except BaseException as error:
-            self._record_failure(trace, error)
-            raise
-        body = completion_of(reply, reference, chat.interaction_id, trace.created_at)
-        record = trace.close(
+        record = await self.ledger.close(
+            trace,
             Status.ANSWERED,
-            self._latency_ms(trace),
-            output={"content": content_of(body)},
-            reference=reference,
-            hosting=backend.hosting,
-        )
-        self._recorder.put(record)
-        return ChatOutcome(
-            interaction_id=record.id,
-            body=body,
-            model_version=reference,
-            arm=trace.arm,
-            latency_ms=record.latency_ms,
-            cost=record.cost,
-        )
-
-    def _trace(self, call: Call | ChatCall, recorded: Any, arm: Arm, unit: str) -> Trace:
-        return Trace(
-            interaction_id=call.interaction_id,
-            created_at=self._clock.now(),
-            started=self._clock.monotonic(),
-            input=recorded,
-            arm=arm,
-            unit=unit,
-            subject=None if call.subject is None else pseudonym(self._salt, call.subject),
-            tags=call.tags,
-            key_id=call.key_id,
-        )
-
-    def _chain(self, trace: Trace) -> Chain:
-        return Chain(clock=self._clock, jitter=self._jitter, attempts=trace.attempts)
-
-    def _latency_ms(self, trace: Trace) -> float:
-        return round((self._clock.monotonic() - trace.started) * 1e3, 3)
-
-    def _answered(self, trace: Trace, answer: Answer, *, rescued: bool) -> Outcome:
-        record = trace.close(
-            Status.ANSWERED,
-            self._latency_ms(trace),
             output=answer.output,
             probabilities=answer.probabilities,
             reference=answer.reference,
             hosting=answer.backend.hosting,
-            rescued=rescued,
+            rescued=answer.reference != plan.chosen.reference,
         )
-        self._recorder.put(record)
-        return _outcome(record)
+        return _outcome(record, trace)
 
-    def _unanswered(
-        self, spec: TaskSpec, trace: Trace, failed: AllFailed, *, by_wish: bool
-    ) -> Outcome:
+    async def direct(
+        self,
+        call: DirectCall,
+        ask: Callable[[Backend, Trace], Awaitable[T]],
+        output: Callable[[T], Any],
+    ) -> Direct[T]:
+        """Ask one model something that is no task, and record it.
+
+        ``ask`` asks the backend and tells the trace by ``note_usage`` what that used; ``output``
+        gives what is recorded of the answer. Raises what ``ask`` raises, BackendError with code
+        ``timeout``, Exhausted, and Unavailable (code ``record-failed``).
+        """
+        check_model(call.reference)
+        warnings = await self.ledger.admit(call)
+        unit = self.ledger.unit(call)
+        trace = self.ledger.open(call, call.input, arm=Arm.PINNED, unit=unit, warnings=warnings)
+
+        async def once(reference: str) -> tuple[Backend, T]:
+            backend = self.backend(reference)
+            return backend, await ask(backend, trace)
+
+        try:
+            chain = self.chain(trace)
+            backend, value = await chain.walk((call.reference,), once, call.timeout_s)
+        except AllFailed as failed:
+            self.ledger.close_failed(trace, failed.last)
+            raise failed.last from None
+        except BaseException as error:
+            self.ledger.close_failed(trace, error)
+            raise
+        record = await self.ledger.close(
+            trace,
+            Status.ANSWERED,
+            output=output(value),
+            reference=call.reference,
+            hosting=backend.hosting,
+        )
+        return Direct(
+            value=value,
+            interaction_id=record.id,
+            model_version=call.reference,
+            arm=trace.arm,
+            latency_ms=record.latency_ms,
+            cost=record.cost,
+            warnings=warnings,
+        )
+
+    def plan(self, caller: Caller, task: str, *, pinned: str | None = None) -> Plan:
+        """Who is to answer. Raises NotFound, and Invalid for a ``pinned`` that cannot."""
+        spec = self._catalog.get(task)
+        if pinned is not None:
+            _check_pin(spec, pinned)
+        route = self._routes.get(task)
+        unit = self.ledger.unit(caller)
+        chosen = assign(route, unit, forced=self._forced.get(task), pinned=pinned)
+        return Plan(spec, route, unit, chosen)
+
+    def open(
+        self, caller: Caller, recorded: Any, plan: Plan, *, warnings: tuple[str, ...]
+    ) -> Trace:
+        """The trace of a task's call."""
+        arm = plan.chosen.arm
+        trace = self.ledger.open(caller, recorded, arm=arm, unit=plan.unit, warnings=warnings)
+        trace.task, trace.task_revision = plan.spec.name, plan.spec.revision
+        trace.route_revision, trace.weight_bp = plan.route.revision, plan.route.weight_bp
+        return trace
+
+    def backend(self, reference: str) -> Backend:
+        """The backend of a reference, if its upstream may be asked now."""
+        self.ledger.admit_try(reference)
+        return self._resolve(reference)
+
+    def chain(self, trace: Trace) -> Chain:
+        """The chain of one call."""
+        return Chain(
+            clock=self._clock,
+            jitter=self._jitter,
+            breakers=self._breakers,
+            attempts=trace.attempts,
+        )
+
+    async def walk(self, plan: Plan, trace: Trace, ask: Callable[[str], Awaitable[T]]) -> T:
+        """The first answer of a task's chain. Raises AllFailed."""
+        spec = plan.spec
+        chain = self.chain(trace)
+        return await chain.walk(plan.chosen.chain, ask, spec.timeout_s, spec.try_timeout_s)
+
+    async def unanswered(self, plan: Plan, trace: Trace, failed: AllFailed) -> InteractionRecord:
         """The flagged value that the task declares, or the error; recorded either way. A caller who
         wishes for a model that does not exist learns just that."""
-        not_there = by_wish and isinstance(failed.last, NotFound)
-        error = failed.last
-        if not (failed.fatal or not_there):
-            error = _no_backend(spec, trace, failed.last.hint)
+        spec, last = plan.spec, failed.last
+        not_there = plan.chosen.arm is Arm.PINNED and isinstance(last, NotFound)
+        error: InhouseError = last
+        if not (failed.fatal or not_there or isinstance(last, Exhausted)):
+            error = _no_backend(spec, trace, last)
         if spec.on_failure is None or not_there:
-            self._record_failure(trace, error)
+            self.ledger.close_failed(trace, error)
             raise error from None
-        record = trace.close(
-            Status.FLAGGED,
-            self._latency_ms(trace),
-            error_code=error.code,
-            output=spec.on_failure,
+        return await self.ledger.close(
+            trace, Status.FLAGGED, error_code=error.code, output=spec.on_failure
         )
-        self._recorder.put(record)
-        return _outcome(record)
 
-    def _record_failure(self, trace: Trace, error: BaseException) -> None:
-        """Record a call that ends in an error. The caller gets that error in any case, so a full
-        queue is only counted."""
-        hung_up = isinstance(error, asyncio.CancelledError)
-        record = trace.close(
-            Status.CANCELLED if hung_up else Status.FAILED,
-            self._latency_ms(trace),
-            error_code=code_of(error),
+
+def check_model(reference: str) -> None:
+    """Raise Invalid unless the reference names one general model."""
+    kind = parse_reference(reference).kind
+    if kind not in _GENERAL:
+        raise Invalid(
+            f"{reference} is not one model",
+            code="reference",
+            hint="name <upstream>/<model> or embedded/<base>",
         )
-        with suppress(Unavailable):
-            self._recorder.put(record)
 
 
-def _outcome(record: InteractionRecord) -> Outcome:
+_GENERAL: Final = (ReferenceKind.UPSTREAM, ReferenceKind.EMBEDDED)
+
+
+def _outcome(record: InteractionRecord, trace: Trace) -> Outcome:
     return Outcome(
         interaction_id=record.id,
         task=record.task or "",
@@ -222,15 +246,17 @@ def _outcome(record: InteractionRecord) -> Outcome:
         cost=record.cost,
         usage=Usage(input_tokens=record.input_tokens, output_tokens=record.output_tokens),
         route_revision=record.route_revision or 0,
+        warnings=trace.warnings,
     )
 
 
-def _no_backend(spec: TaskSpec, trace: Trace, hint: str) -> Unavailable:
+def _no_backend(spec: TaskSpec, trace: Trace, last: InhouseError) -> Unavailable:
     tries = ", ".join(f"{one['reference']}: {one['code']}" for one in trace.attempts)
     return Unavailable(
         f"no model answered task {spec.name} ({tries or 'its chain is empty'})",
         code="no-backend",
-        hint=hint or "see this task's chain; on_failure can give a flagged value instead",
+        hint=last.hint or "see this task's chain; on_failure can give a flagged value instead",
+        retry_after=getattr(last, "retry_after", None) or 1.0,
     )
 
 

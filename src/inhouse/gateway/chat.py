@@ -6,28 +6,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
-from inhouse.core.references import ReferenceKind, parse_reference
-from inhouse.inference.base import Message, Question, Reply
+from inhouse.inference.base import Message, Question, Reply, Usage
+from inhouse.tasks.spec import TaskSpec
 
-_OURS: Final = frozenset({"model", "messages", "stream", "stream_options"})
+DONE: Final = b"data: [DONE]\n\n"
+_OURS: Final = frozenset({"model", "messages", "stream"})
 _PLAIN: Final = {"role", "content"}
 _MEDIA: Final = ("image_url", "input_audio", "file")
 
 
-def check_direct(reference: str) -> None:
-    """Raise Invalid unless the reference names one general model."""
-    kind = parse_reference(reference).kind
-    if kind not in (ReferenceKind.UPSTREAM, ReferenceKind.EMBEDDED):
-        raise Invalid(
-            f"{reference} does not chat",
-            code="reference",
-            hint="free chats go to <upstream>/<model> or embedded/<base>",
-        )
-
-
-def question_of(body: Mapping[str, Any]) -> Question:
+def question_of(body: Mapping[str, Any], task: TaskSpec | None) -> Question:
     """The question that a chat request asks; every field that is not ours passes through.
 
     Messages with more than role and content (tool calls, names) are the option ``messages``. Raises
@@ -41,8 +33,8 @@ def question_of(body: Mapping[str, Any]) -> Question:
     options = {name: value for name, value in body.items() if name not in _OURS}
     if all(one.keys() == _PLAIN for one in messages):
         plain = tuple(Message(one["role"], one["content"]) for one in messages)
-        return Question(messages=plain, options=options)
-    return Question(options={**options, "messages": messages})
+        return Question(task=task, messages=plain, options=options)
+    return Question(task=task, options={**options, "messages": messages})
 
 
 def recorded_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -55,32 +47,66 @@ def recorded_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str
     ]
 
 
-def completion_of(
-    reply: Reply, reference: str, interaction_id: str, at: datetime
-) -> dict[str, Any]:
-    """The chat completion: the upstream's own with ``model`` replaced, or one made of the text."""
-    if reply.body is not None:
-        return {**reply.body, "model": reference}
-    usage = reply.usage
-    message = {"role": "assistant", "content": reply.content}
-    return {
-        "id": f"chatcmpl-{interaction_id}",
+def completion_of(text: str, reference: str, call_id: str, at: datetime, usage: Usage) -> bytes:
+    """A chat completion around a text, in JSON. ``at`` is when the call came in."""
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    completion = {
+        "id": f"chatcmpl-{call_id}",
         "object": "chat.completion",
         "created": int(at.timestamp()),
         "model": reference,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens + usage.output_tokens,
-        },
+        "choices": [choice],
+        "usage": _usage(usage),
     }
+    return msgspec.json.encode(completion)
 
 
-def content_of(completion: Mapping[str, Any]) -> Any:
-    """What the first choice says; None when it says nothing in words, as with tool calls."""
-    choices = completion.get("choices") or [{}]
-    return (choices[0].get("message") or {}).get("content")
+def events_of(
+    text: str, reference: str, call_id: str, at: datetime, usage: Usage | None
+) -> list[bytes]:
+    """The same as server-sent events: the text in one chunk, the end, the token counts where
+    ``usage`` is given, and ``[DONE]``."""
+    frame = {
+        "id": f"chatcmpl-{call_id}",
+        "object": "chat.completion.chunk",
+        "created": int(at.timestamp()),
+        "model": reference,
+    }
+    said = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
+    ended = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    chunks: list[dict[str, Any]] = [{**frame, "choices": [said]}, {**frame, "choices": [ended]}]
+    if usage is not None:
+        chunks.append({**frame, "choices": [], "usage": _usage(usage)})
+    return [*(event(chunk) for chunk in chunks), DONE]
+
+
+def event(data: Any) -> bytes:
+    """One server-sent event."""
+    return b"data: %b\n\n" % msgspec.json.encode(data)
+
+
+def wants_usage(body: Mapping[str, Any]) -> bool:
+    """Whether a chat request asks for the token counts of its stream."""
+    options = body.get("stream_options")
+    return isinstance(options, Mapping) and options.get("include_usage") is True
+
+
+def recorded_reply(reply: Reply) -> dict[str, Any]:
+    """What is stored of what a model said: its words, and its tool calls where it made any."""
+    choices = (reply.body or {}).get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else {}
+    message = first.get("message") if isinstance(first, Mapping) else None
+    calls = message.get("tool_calls") if isinstance(message, Mapping) else None
+    return {"text": reply.content, "tool_calls": calls} if calls else {"text": reply.content}
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
 
 
 def _part(part: Any) -> Any:

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from inhouse.gateway.keys import Key
 from inhouse.inference.base import Usage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call of a task.
+class Caller:
+    """What every call says of itself.
 
-    ``unit`` is what the split is drawn over (the call itself when None), ``subject`` whose data it
-    is; both are stored as salted hashes only. ``model`` pins the call to one reference.
-    ``interaction_id`` is a fresh id of ``core.ids``.
+    ``interaction_id`` is a fresh id of ``core.ids``. ``unit`` is what a split is drawn over (the
+    call itself when None), ``subject`` whose data it is; both are stored as salted hashes only.
+    ``key`` is None for calls of this machine while no key exists.
     """
 
     interaction_id: str
-    task: str
-    text: str
     unit: str | None = None
     subject: str | None = None
     tags: Mapping[str, str] | None = None
+    key: Key | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Caller):
+    """One call of a task. ``model`` pins it to one reference."""
+
+    task: str
+    text: str
     model: str | None = None
-    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,7 @@ class Outcome:
 
     ``model_version`` is the reference that answered, "" when ``flagged``: nothing could answer and
     ``output`` is the task's ``on_failure`` value. ``cost`` and ``usage`` are those of every try.
+    ``warnings`` say which limits are nearly used up.
     """
 
     interaction_id: str
@@ -47,29 +57,53 @@ class Outcome:
     cost: float
     usage: Usage
     route_revision: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatCall:
-    """A free chat with one model: ``reference`` is ``<upstream>/<model>`` or ``embedded/<base>``,
-    ``body`` OpenAI's chat request as it came."""
+class ChatCall(Caller):
+    """A chat that passes through: ``body`` is OpenAI's chat request as it came.
 
-    interaction_id: str
+    ``reference``: a model (``<upstream>/<model>``, ``embedded/<base>``), or ``task:<task>`` of a
+    task that takes messages, whose route then says which model answers.
+    """
+
     reference: str
     body: Mapping[str, Any]
-    unit: str | None = None
-    subject: str | None = None
-    tags: Mapping[str, str] | None = None
-    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOutcome:
-    """The answer to a free chat: OpenAI's chat completion, ``model`` being the reference."""
+    """The answer to a chat: ``body`` is OpenAI's chat completion in JSON, an upstream's as it sent
+    it. ``model_version`` and ``warnings`` as in ``Outcome``."""
 
     interaction_id: str
-    body: Mapping[str, Any]
+    body: bytes
     model_version: str
     arm: str
     latency_ms: float
     cost: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectCall(Caller):
+    """A call of one model that is neither a task nor a chat: a free decision, embeddings.
+    ``input`` is what is recorded of the question, ``timeout_s`` its deadline."""
+
+    reference: str
+    input: Any
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direct(Generic[T]):
+    """The answer to a direct call."""
+
+    value: T
+    interaction_id: str
+    model_version: str
+    arm: str
+    latency_ms: float
+    cost: float
+    warnings: tuple[str, ...] = ()

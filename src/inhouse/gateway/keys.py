@@ -19,21 +19,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
+from pydantic import ValidationError
 from sqlalchemy import Row, insert, select, update
 
 from inhouse.core.errors import Denied, Invalid, NotFound, Unauthenticated
+from inhouse.core.hashing import canonical_json
 from inhouse.core.ids import KeyId, new_id
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.gateway.mirror import Mirror
 from inhouse.gateway.tables import ApiKey
+from inhouse.settings import LimitSettings
 
 PREFIX: Final = "ih_"
 LONGEST_NAME: Final = 128
 _BYTES: Final = 32
+_MOST: Final = 10**15
+"""Of any limit: whole numbers up to it survive every JSON reader."""
 _table = table_of(ApiKey)
 
 
@@ -71,13 +78,19 @@ GRANTS: Final[Mapping[Role, frozenset[Permission]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A key without the key: who it is for, and whether it still opens anything."""
+    """A key without the key: who it is for, whether it still opens anything, what it may use up.
+
+    ``limits`` is None when nothing is limited. ``unread`` names stored limits that this version
+    does not know or cannot read, and does not hold.
+    """
 
     id: KeyId
     name: str
     role: Role
     created_at: datetime
     revoked_at: datetime | None
+    limits: LimitSettings | None = None
+    unread: tuple[str, ...] = ()
 
     def require(self, permission: Permission) -> None:
         """Raise Denied (code ``role``) unless the key's role has the permission."""
@@ -90,7 +103,9 @@ class Key:
             )
 
 
-def create(unit: WriteUnit, name: str, role: Role, at: datetime) -> tuple[KeyId, str]:
+def create(
+    unit: WriteUnit, name: str, role: Role, at: datetime, limits: LimitSettings | None = None
+) -> tuple[KeyId, str]:
     """Make a key. Returns its id and the key itself (``ih_`` and 43 characters), which nobody can
     read again. Raises Invalid (code ``key-name``) for a name that is empty, longer than 128
     characters or not printable."""
@@ -100,8 +115,41 @@ def create(unit: WriteUnit, name: str, role: Role, at: datetime) -> tuple[KeyId,
         )
     key_id, key = KeyId(new_id()), PREFIX + secrets.token_urlsafe(_BYTES)
     row = {"id": key_id, "name": name, "role": role, "digest": _digest(key), "created_at": at}
-    unit.execute(insert(_table).values(**row))
+    unit.execute(insert(_table).values(**row, limits=_stored(limits)))
     return key_id, key
+
+
+def declare_limits(values: Mapping[str, Any]) -> LimitSettings:
+    """Limits from their fields. Raises Invalid (code ``key-limits``) for a field that there is not,
+    or a value that is no limit."""
+    for name, value in values.items():
+        if isinstance(value, int | float) and not -_MOST <= value <= _MOST:
+            raise Invalid(f"{name}: a limit is a number up to {_MOST:.0e}", code="key-limits")
+    try:
+        return LimitSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        reason = "unknown limit" if first["type"] == "extra_forbidden" else first["msg"]
+        raise Invalid(f"{field}: {reason}", code="key-limits") from None
+
+
+def set_limits(unit: WriteUnit, key_id: str, limits: LimitSettings | None) -> None:
+    """Replace the limits of a key; None removes them all. A running server follows within a second.
+    Raises NotFound (code ``key-not-found``)."""
+    get(unit, key_id)
+    changed = update(_table).where(_table.c.id == key_id).values(limits=_stored(limits))
+    unit.execute(changed)
+
+
+def get(unit: ReadUnit, key_id: str) -> Key:
+    """One key, revoked or not. Raises NotFound (code ``key-not-found``)."""
+    row = unit.execute(select(_table).where(_table.c.id == key_id)).one_or_none()
+    if row is None:
+        raise NotFound(
+            f"there is no key {key_id!r}", code="key-not-found", hint="see `inhouse keys list`"
+        )
+    return _key(row)
 
 
 def revoke(unit: WriteUnit, key_id: str, at: datetime) -> None:
@@ -109,10 +157,7 @@ def revoke(unit: WriteUnit, key_id: str, at: datetime) -> None:
     NotFound (code ``key-not-found``)."""
     active = (_table.c.id == key_id) & _table.c.revoked_at.is_(None)
     unit.execute(update(_table).where(active).values(revoked_at=at))
-    if unit.execute(select(_table.c.id).where(_table.c.id == key_id)).one_or_none() is None:
-        raise NotFound(
-            f"there is no key {key_id!r}", code="key-not-found", hint="see `inhouse keys list`"
-        )
+    get(unit, key_id)
 
 
 def list_keys(unit: ReadUnit) -> list[Key]:
@@ -142,6 +187,10 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self.mirror.value)
 
+    def all(self) -> list[Key]:
+        """Every key, revoked ones too."""
+        return list(self.mirror.value.values())
+
     def find(self, presented: str) -> Key:
         """The key that was presented. Raises Unauthenticated (code ``unauthenticated``) when it is
         none of ours or revoked."""
@@ -158,10 +207,37 @@ def _digest(key: str) -> str:
 
 
 def _key(row: Row[Any]) -> Key:
+    limits, unread = _NO_LIMITS if row.limits is None else _read(canonical_json(row.limits))
     return Key(
         id=row.id,
         name=row.name,
         role=Role(row.role),
         created_at=row.created_at,
         revoked_at=row.revoked_at,
+        limits=limits,
+        unread=unread,
     )
+
+
+_NO_LIMITS: Final[tuple[LimitSettings | None, tuple[str, ...]]] = (None, ())
+
+
+def _stored(limits: LimitSettings | None) -> dict[str, Any] | None:
+    return None if limits is None else limits.model_dump(exclude_defaults=True) or None
+
+
+@lru_cache(maxsize=4096)
+def _read(stored: bytes) -> tuple[LimitSettings | None, tuple[str, ...]]:
+    """Limits as they are stored, and the names of those that cannot be read: one of them must not
+    keep a server from its other keys. The same limits are the same object every time."""
+    values = msgspec.json.decode(stored)
+    if not isinstance(values, dict):
+        return None, ("limits",)
+    good: dict[str, Any] = {}
+    unread: list[str] = []
+    for name, value in values.items():
+        try:
+            good |= declare_limits({name: value}).model_dump(exclude_unset=True)
+        except Invalid:
+            unread.append(name)
+    return LimitSettings(**good) if good else None, tuple(unread)

@@ -28,8 +28,18 @@ CALL_SECONDS = Histogram(
 )
 ATTEMPTS = Counter(
     "inhouse_attempts_total",
-    "Tries of backends: 'ok', or the code of the failure.",
+    "Tries of backends: 'ok', or the code of the failure or of the breaker that left one out.",
     ("reference", "outcome"),
+)
+BREAKER_STATE = Gauge(
+    "inhouse_breaker_state",
+    "Circuit breaker of a backend: 0 closed, 1 half-open, 2 open.",
+    ("reference",),
+)
+BREAKER_OPENED = Counter(
+    "inhouse_breaker_opened_total",
+    "Times that the circuit breaker of a backend opened, after a failed probe too.",
+    ("reference",),
 )
 STALE = Gauge(
     "inhouse_mirror_stale",
@@ -44,8 +54,23 @@ _seen: set[str] = set()
 
 @lru_cache(maxsize=4096)
 def attempt_counter(reference: str, outcome: str) -> Counter:
-    """The counter of one backend's tries. A caller may name any model of an upstream, so from the
-    257th reference on they share the label ``other``."""
+    """The counter of one backend's tries."""
+    return ATTEMPTS.labels(_label(reference), outcome)
+
+
+def state_gauge(reference: str) -> Gauge:
+    """The gauge of one backend's circuit breaker."""
+    return BREAKER_STATE.labels(_label(reference))
+
+
+def opened_counter(reference: str) -> Counter:
+    """The counter of how often one backend's circuit breaker opened."""
+    return BREAKER_OPENED.labels(_label(reference))
+
+
+def _label(reference: str) -> str:
+    """A caller may name any model of an upstream, so from the 257th reference on they share the
+    label ``other``."""
     if len(_seen) < _MOST_REFERENCES:
         _seen.add(reference)
-    return ATTEMPTS.labels(reference if reference in _seen else OTHER, outcome)
+    return reference if reference in _seen else OTHER

@@ -23,9 +23,10 @@ class RouteTable:
     def __init__(
         self, database: Database, catalog: Catalog, *, warm: Callable[[str], object]
     ) -> None:
+        self._catalog = catalog
         self._warm = warm
         self._warmed: set[str] = set()
-        self._declared = {spec.name: implicit(spec.name, spec.chain) for spec in catalog.all()}
+        self._declared = self._declare()
         self.mirror: Mirror[Mapping[str, Route]] = Mirror(
             database, self._load, name="routes", initial=self._declared
         )
@@ -38,10 +39,19 @@ class RouteTable:
         """Take over what was just committed. Raises what the database raises."""
         self.mirror.refresh()
 
+    def redeclare(self) -> None:
+        """Take over the tasks of a changed catalog; calls meet them at once."""
+        self._declared = self._declare()
+        self.mirror.value = {**self._declared, **self.mirror.value}
+        self.mirror.poll()
+
     @property
     def stale(self) -> bool:
         """Whether the database did not answer the last time it was asked."""
         return self.mirror.stale
+
+    def _declare(self) -> Mapping[str, Route]:
+        return {spec.name: implicit(spec.name, spec.chain) for spec in self._catalog.all()}
 
     def _load(self, unit: ReadUnit) -> Mapping[str, Route]:
         stored = all_current(unit)

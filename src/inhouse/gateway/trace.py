@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypedDict, cast
+from functools import lru_cache
+from typing import Any, Final, NotRequired, Protocol, TypedDict, cast
 
+from inhouse.core.references import ReferenceKind
 from inhouse.gateway import metrics
 from inhouse.inference.base import Backend, Reply, Usage
-from inhouse.interactions.record import InteractionRecord, Status
+from inhouse.interactions.record import InteractionRecord, Spending, Status
 
 CHAT = "-"
 """Label of free chats in metrics; no task can be called so."""
+SKIPPED: Final = frozenset({"breaker-open", "breaker-silent", "upstream-limit"})
+"""Codes of attempts that never reached their backend."""
 
 
 class Priced(Protocol):
@@ -28,6 +32,7 @@ class Attempt(TypedDict):
     ok: bool
     code: str | None
     latency_ms: float
+    message: NotRequired[str]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,20 +52,41 @@ class Trace:
     task_revision: str | None = None
     route_revision: int | None = None
     weight_bp: int | None = None
+    warnings: tuple[str, ...] = ()
     attempts: list[Attempt] = field(default_factory=list)
     raw: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
+    used: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def note(self, backend: Backend, reply: Reply) -> None:
         """Count what a reply used and cost, whether it turns out to be readable or not."""
-        usage = reply.usage
+        self.note_usage(backend, reply.usage)
+        self.raw = reply.content or None
+
+    def note_usage(self, backend: Backend, usage: Usage) -> None:
+        """Count what a try used and cost."""
+        tokens = usage.input_tokens + usage.output_tokens
+        cost = cast("Priced", backend).price(usage) if hasattr(backend, "price") else 0.0
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
-        if hasattr(backend, "price"):
-            self.cost += cast("Priced", backend).price(usage)
-        self.raw = reply.content or None
+        self.cost += cost
+        upstream = upstream_of(backend.reference)
+        before = self.used.get(upstream, (0, 0.0))
+        self.used[upstream] = (before[0] + tokens, before[1] + cost)
+
+    def spendings(self) -> tuple[Spending, ...]:
+        """What the tries used up, by upstream ("" for engines); skipped backends are no tries."""
+        tries: dict[str, int] = {}
+        for attempt in self.attempts:
+            if attempt["code"] not in SKIPPED:
+                upstream = upstream_of(attempt["reference"])
+                tries[upstream] = tries.get(upstream, 0) + 1
+        return tuple(
+            Spending(upstream, count, *self.used.get(upstream, (0, 0.0)))
+            for upstream, count in tries.items()
+        )
 
     def close(
         self,
@@ -104,4 +130,12 @@ class Trace:
             output_tokens=self.output_tokens,
             cost=self.cost,
             key_id=self.key_id,
+            spendings=self.spendings(),
         )
+
+
+@lru_cache(maxsize=4096)
+def upstream_of(reference: str) -> str:
+    """The upstream that a reference belongs to; "" for engines."""
+    head, slash, _ = reference.partition("/")
+    return head if slash and head != ReferenceKind.EMBEDDED else ""

@@ -1,22 +1,45 @@
 """A general model behind OpenAI's HTTP API: Docker Model Runner, Ollama, vLLM, OpenAI itself, ...
 
-One call is one POST to ``{base_url}/chat/completions``; deadlines, second tries and other backends
-are the gateway's.
+One call is one POST to ``{base_url}/chat/completions`` or ``/embeddings``; deadlines, second tries
+and other backends are the gateway's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from inhouse.core.clock import Clock, SystemClock
-from inhouse.inference.base import Hosting, Question, Reply, Usage
-from inhouse.inference.wire import Wire, decode, encode
+from inhouse.core.errors import BackendError
+from inhouse.inference.base import (
+    Embeddings,
+    Hosting,
+    Judgements,
+    Question,
+    Reply,
+    ReplyStream,
+    Usage,
+)
+from inhouse.inference.decisions import answer_typed, decide, judge_by_chat
+from inhouse.inference.upstream_chat import (
+    LazyBody,
+    read_completion,
+    read_vectors,
+    text_of,
+    usage_of,
+)
+from inhouse.inference.upstream_stream import open_stream
+from inhouse.inference.wire import Wire, encode
 from inhouse.settings import UpstreamSettings
+from inhouse.tasks.spec import TaskKind
+
+CHAT = "/chat/completions"
 
 TYPED_MAX_TOKENS = 128
 """Room for the answer to a typed question; a word or a small JSON object needs a tenth of it."""
 
+_COUNT_TOKENS: Mapping[str, Any] = {"include_usage": True}
 _OWN_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(network)
     for network in (
@@ -44,6 +67,8 @@ class UpstreamBackend:
     ) -> None:
         self._wire = Wire(reference, settings=settings, clock=clock or SystemClock())
         self._model = model
+        self._counts_streams = settings.stream_usage
+        self._decides = settings.speaks == "decisions"
         self._price = settings.prices.get(model)
         self._hosting = hosting_of(settings, self._wire.pool.address.host)
 
@@ -65,49 +90,89 @@ class UpstreamBackend:
     async def answer(self, question: Question) -> Reply:
         """Ask once and wait for the whole answer (``stream`` among the options is left out).
 
-        A typed question is asked at temperature 0 and with room for ``TYPED_MAX_TOKENS``, unless
-        the options say otherwise. ``options["messages"]`` stands in for an empty ``messages``, for
-        chats whose messages carry more than role and content. ``content`` is "" when the upstream
-        says nothing. Raises BackendError: the codes of ``HttpPool.request``, and
-        ``upstream-status`` for any status but 2xx, ``upstream-garbage`` for an answer that is no
-        chat completion, ``upstream-cut`` and ``upstream-refused`` for a typed question whose answer
-        ran out of room or was refused, ``upstream-unsendable`` for a question that is not JSON.
+        A question whose answer is a label or a number is asked at temperature 0 and with room for
+        ``TYPED_MAX_TOKENS``, unless the options say otherwise. ``options["messages"]`` stands in
+        for an empty ``messages``, for chats whose messages carry more than role and content.
+        ``content`` is the refusal when there is nothing else, and "" when the upstream says
+        nothing. Raises BackendError: the codes of ``HttpPool.request``, and ``upstream-status`` for
+        any status but 2xx, ``upstream-garbage`` for an answer that is no chat completion,
+        ``upstream-cut`` and ``upstream-refused`` for a label or number that ran out of room or was
+        refused, ``upstream-unsendable`` for a question that is not JSON. An upstream that speaks
+        decisions is asked as ``decisions.answer_typed`` does.
         """
-        response = await self._wire.post("/chat/completions", self._encode(question))
+        if self._decides:
+            return await answer_typed(self._wire, self._model, question)
+        fields = self._fields(question)
+        fields.pop("stream", None)
+        fields.pop("stream_options", None)
+        response = await self._wire.post(CHAT, encode(fields))
         return self._reply(question, response.body)
+
+    async def stream(self, question: Question) -> ReplyStream:
+        """Ask for an answer token by token; returns with the first token (``Streaming``).
+
+        What is asked is what ``answer`` asks. Token counts are asked for unless the settings say
+        otherwise; the chunk that brings them is passed on only to those whose options ask for it.
+        Raises BackendError until then, and the iteration does afterwards: the codes of ``answer``,
+        ``upstream-stream-error`` for an error that the upstream sent as an event, and
+        ``upstream-closed`` for a stream without its end.
+        """
+        fields = self._fields(question)
+        wanted = _wants_usage(fields.get("stream_options"))
+        fields["stream"] = True
+        if self._counts_streams and not wanted:
+            fields["stream_options"] = {**_object(fields.get("stream_options")), **_COUNT_TOKENS}
+        answer = await self._wire.stream(CHAT, encode(fields))
+        return await open_stream(self._wire, answer, model=self._model, hide_usage=not wanted)
+
+    async def embed(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Embeddings:
+        """Vectors of texts or token ids, in the upstream's own words (``Embedding``).
+
+        Raises BackendError: the codes of ``answer``; ``upstream-garbage`` also when there is not
+        one vector for each input.
+        """
+        fields = {**options, "model": self._model, "input": inputs}
+        raw = (await self._wire.post("/embeddings", encode(fields))).body
+        vectors = read_vectors(raw)
+        if vectors is None or len(vectors.data) != len(inputs):
+            raise self._garbage("sent no embeddings of these inputs", raw)
+        return Embeddings(usage=usage_of(vectors.usage), model=self._named(vectors.model), raw=raw)
+
+    async def decide(self, text: str, questions: Sequence[Mapping[str, Any]]) -> Judgements:
+        """Answer free typed questions (``Deciding``): by ``POST /decisions`` where the upstream
+        speaks it, else by the likelihoods that a chat model tells. Raises what
+        ``decisions.decide`` and ``decisions.judge_by_chat`` raise."""
+        ask = decide if self._decides else judge_by_chat
+        return await ask(self._wire, self._model, text, questions)
 
     async def close(self) -> None:
         """Close the idle connections. Calls under way finish."""
         await self._wire.close()
 
-    def _encode(self, question: Question) -> bytes:
+    def _fields(self, question: Question) -> dict[str, Any]:
         fields: dict[str, Any] = {**question.options, "model": self._model}
         if question.messages:
             fields["messages"] = question.messages
-        fields.pop("stream", None)
-        fields.pop("stream_options", None)
-        if question.task is not None:
+        if _is_typed(question):
             fields.setdefault("temperature", 0)
             if "max_completion_tokens" not in fields:
                 fields.setdefault("max_tokens", TYPED_MAX_TOKENS)
-        return encode(fields)
+        return fields
 
     def _reply(self, question: Question, raw: bytes) -> Reply:
-        body = decode(raw)
-        choice = _first_choice(body)
-        message = choice.get("message") if choice is not None else None
-        if body is None or choice is None or not isinstance(message, dict):
-            raise self._wire.error(
-                "upstream-garbage", "sent no chat completion", self._wire.detail(raw)
-            )
-        if question.task is not None:
-            self._judge_end(choice.get("finish_reason"), message.get("refusal"))
-        model = body.get("model")
+        completion = read_completion(raw)
+        if completion is None:
+            raise self._garbage("sent no chat completion", raw)
+        choice = completion.choices[0]
+        message = choice.message
+        if _is_typed(question):
+            self._judge_end(choice.finish_reason, message.refusal)
         return Reply(
-            content=_text_of(message.get("content")),
-            usage=_usage_of(body.get("usage")),
-            model=model if isinstance(model, str) else self._model,
-            body=body,
+            content=text_of(message.content) or text_of(message.refusal),
+            usage=usage_of(completion.usage),
+            model=self._named(completion.model),
+            body=LazyBody(raw),
+            raw=raw,
         )
 
     def _judge_end(self, reason: Any, refusal: Any) -> None:
@@ -119,6 +184,25 @@ class UpstreamBackend:
         if refusal or reason == "content_filter":
             said = self._wire.clean(refusal) if isinstance(refusal, str) else ""
             raise self._wire.error("upstream-refused", "refused to answer", said)
+
+    def _garbage(self, message: str, raw: bytes) -> BackendError:
+        return self._wire.error("upstream-garbage", message, self._wire.detail(raw))
+
+    def _named(self, model: Any) -> str:
+        return model if isinstance(model, str) else self._model
+
+
+def _is_typed(question: Question) -> bool:
+    """Whether the answer is a label or a number; a text is answered like a free chat."""
+    return question.task is not None and question.task.kind is not TaskKind.TEXT
+
+
+def _wants_usage(options: Any) -> bool:
+    return _object(options).get("include_usage") is True
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def hosting_of(settings: UpstreamSettings, host: str) -> Hosting:
@@ -139,31 +223,3 @@ def _is_own_address(host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in _OWN_NETWORKS)
-
-
-def _first_choice(body: dict[str, Any] | None) -> dict[str, Any] | None:
-    choices = body.get("choices") if body is not None else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, dict) else None
-
-
-def _text_of(content: Any) -> str:
-    """Text, or the text parts of a list of parts; everything else counts as nothing said."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _usage_of(usage: Any) -> Usage:
-    if not isinstance(usage, dict):
-        return Usage()
-    return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-    )
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0

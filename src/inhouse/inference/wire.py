@@ -18,9 +18,12 @@ from inhouse.core.clock import Clock
 from inhouse.core.errors import BackendError, Invalid
 from inhouse.inference.http.connection import HttpResponse
 from inhouse.inference.http.pool import HttpPool
+from inhouse.inference.http.stream import HttpStream
 from inhouse.settings import UpstreamSettings
 
 DETAIL_CHARACTERS = 300
+REFUSAL_BYTES = 64 * 1024
+"""As much as is read of what an upstream says when it refuses a stream."""
 
 _RETRYABLE = frozenset({408, 429, 503})
 """408 is what a server says that gives up a connection just when it is used again."""
@@ -54,6 +57,19 @@ class Wire:
         if not 200 <= response.status < 300:
             raise self.refusal(response)
         return response
+
+    async def stream(self, path: str, body: bytes) -> HttpStream:
+        """Send JSON and wait for the head of the answer; the caller closes it. Raises as ``post``
+        does."""
+        headers = {**self.headers, "accept": "text/event-stream"}
+        answer = await self.pool.stream("POST", path, headers, body)
+        if 200 <= answer.status < 300:
+            return answer
+        try:
+            said = await answer.read(REFUSAL_BYTES)
+        finally:
+            answer.close()
+        raise self.refusal(HttpResponse(answer.status, answer.headers, said))
 
     def refusal(self, response: HttpResponse) -> BackendError:
         """What an answer with another status than 2xx means."""

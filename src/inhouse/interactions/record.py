@@ -1,112 +1,57 @@
-"""The hot write: calls are answered first and committed in batches by one thread.
+"""The hot write: calls are committed in batches by one thread.
 
-At most 50 ms of traffic is at risk when the process is killed: a row waits at most 20 ms for its
-batch, and then for one commit. A database that does not answer costs no row either: the batch stays
-and is tried again, until the queue is full and new calls are refused.
+``fast``: calls are answered first. At most 50 ms of traffic is at risk when the process is killed:
+a row waits at most 20 ms for its batch, and then for one commit. ``durable``: calls are answered
+after a commit that reached the disk; what comes while one commit runs is the next one's batch.
+
+A database that does not answer costs no row either: the batch stays and is tried again, until the
+queue is full. What happens to calls meanwhile is ``on_record_failure``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
-from enum import StrEnum
-from operator import attrgetter
-from typing import Any, Final
-
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, Literal
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Unavailable
-from inhouse.db.dialects import insert_ignore
-from inhouse.db.unit import Database, WriteUnit
+from inhouse.db.unit import Database
 from inhouse.interactions import metrics
-from inhouse.interactions.tables import Interaction
+from inhouse.interactions.acknowledge import Acknowledgement, Waiting, acknowledge, settle
+from inhouse.interactions.commit import Committer
+from inhouse.interactions.content import EVERYTHING, Content
+from inhouse.interactions.entry import InteractionRecord, Spending, Status
+from inhouse.interactions.insert import insert
+
+__all__ = ["InteractionRecord", "Recorder", "Spending", "Status", "insert"]
 
 WINDOW_S: Final = 0.02
 BATCH_ROWS: Final = 512
 QUEUE_ROWS: Final = 50_000
-_FIRST_PAUSE_S: Final = 0.05
-_LAST_PAUSE_S: Final = 1.0
-
-
-class Status(StrEnum):
-    """How a call ended. ``flagged``: the caller got the task's ``on_failure`` value. ``cancelled``:
-    the caller hung up."""
-
-    ANSWERED = "answered"
-    FLAGGED = "flagged"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What the tries of one call at one upstream used up; ``tries`` is at least 1."""
-
-    upstream: str
-    tries: int
-    tokens: int
-    cost: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InteractionRecord:
-    """One call, as the columns of ``interactions.tables.Interaction``; they say what each means.
-
-    ``spendings`` is no column: it is added to the table ``Spent`` in the same transaction.
-    """
-
-    id: str
-    created_at: datetime
-    status: str
-    input: Any
-    latency_ms: float
-    task: str | None = None
-    task_revision: str | None = None
-    error_code: str | None = None
-    output: Any | None = None
-    raw: str | None = None
-    probabilities: Any | None = None
-    reference: str | None = None
-    hosting: str | None = None
-    arm: str | None = None
-    route_revision: int | None = None
-    weight_bp: int | None = None
-    rescued: bool = False
-    unit: str | None = None
-    subject: str | None = None
-    tags: Any | None = None
-    attempts: Any | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
-    key_id: str | None = None
-    spendings: tuple[Spending, ...] = ()
-
-
-_NAMES: Final = tuple(
-    field.name for field in fields(InteractionRecord) if field.name != "spendings"
-)
-_values_of = attrgetter(*_NAMES)
-
-
-def insert(unit: WriteUnit, records: Sequence[InteractionRecord]) -> None:
-    """Insert interactions; one whose id is there already is left as it is, so that a batch whose
-    commit was never acknowledged can be written again."""
-    rows = [dict(zip(_NAMES, _values_of(record), strict=True)) for record in records]
-    unit.execute(insert_ignore(unit, Interaction), rows)
+CONFIRM_S: Final = 5.0
+FAILING_S: Final = 2.0
+_TELL_EVERY_S: Final = 1.0
 
 
 class Recorder:
     """Commits records in batches, in a thread of its own.
 
-    ``start`` once; ``put`` from any thread or event loop; ``stop`` drains. ``on_error`` hears every
-    failed commit, and every record that the database can never take, in the recorder's thread.
-    ``queue_rows`` bounds what may wait.
+    ``start`` once; ``put`` from any thread or event loop; ``stop`` drains. ``process_id`` names
+    this process in the table ``Spent``; ``content`` is what is kept of inputs and outputs.
+    ``on_error`` hears every failed commit, every record that the database can never take, and, at
+    most once a second, that calls go unrecorded; it is called in any thread. ``queue_rows`` bounds
+    what may wait.
+
+    While commits fail, ``on_record_failure`` says what becomes of calls. ``refuse``: ``admit``
+    raises once they have failed for 2 s or the queue is full, and a durable caller gets Unavailable
+    after 5 s. ``answer``: ``admit`` passes, a durable caller waits for 5 s at most and not at all
+    once commits have failed for 2 s, and what the full queue cannot take is dropped and counted.
+    Rows in the queue are tried until they are stored in either case, those of callers who got an
+    error too. After an outage everything goes on by itself.
     """
 
     def __init__(
@@ -114,22 +59,38 @@ class Recorder:
         database: Database,
         *,
         clock: Clock,
+        durability: Literal["fast", "durable"] = "fast",
+        on_record_failure: Literal["refuse", "answer"] = "refuse",
+        content: Content = EVERYTHING,
+        process_id: str = "",
         on_error: Callable[[Exception], None] | None = None,
         queue_rows: int = QUEUE_ROWS,
     ) -> None:
-        self._database = database
         self._clock = clock
+        self._durable = durability == "durable"
+        self._answers = on_record_failure == "answer"
         self._on_error = on_error
         self._queue_rows = queue_rows
-        self._waiting: deque[InteractionRecord] = deque()
+        self._committer = Committer(
+            database,
+            clock=clock,
+            durable=self._durable,
+            content=content,
+            process_id=process_id,
+            on_error=on_error,
+        )
+        self._queue: deque[tuple[InteractionRecord, Acknowledgement | None]] = deque()
         lock = threading.Lock()
         self._wake = threading.Condition(lock)
         self._settled = threading.Condition(lock)
+        self._wake_at = 1
         self._accepted = 0
         self._finished = 0
         self._hurry_to = 0
         self._stopping = False
         self._taken_at = clock.monotonic() - WINDOW_S
+        self._told_at = clock.monotonic() - _TELL_EVERY_S
+        self._callers: dict[asyncio.AbstractEventLoop, Waiting] = {}
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         metrics.QUEUE.set_function(self.depth)
 
@@ -142,27 +103,39 @@ class Recorder:
         return self._accepted - self._finished
 
     def admit(self) -> None:
-        """Raise Unavailable (code ``record-failed``) when a record would be refused now: a call
-        that cannot be recorded is better refused before a model is paid for it."""
-        if self._stopping or self.depth() >= self._queue_rows:
+        """Raise Unavailable (code ``record-failed``) when calls are refused now: a call that cannot
+        be recorded is better refused before a model is paid for it. Never with ``answer``."""
+        if not self._answers and (self._is_full() or self._is_failing()):
             metrics.REFUSED.inc()
-            raise Unavailable(
-                "the call cannot be recorded",
-                code="record-failed",
-                hint="the database does not take what is recorded; see its log and disk space",
-            )
+            raise _refusal()
 
-    def put(self, record: InteractionRecord) -> None:
-        """Take a record; it is committed within 50 ms while the database answers.
+    def put(self, record: InteractionRecord, *, confirm: bool = True) -> Awaitable[None] | None:
+        """Take a record. Returns None when there is nothing to wait for: always in ``fast`` mode,
+        where it is committed within 50 ms while the database answers.
 
-        Raises Unavailable (code ``record-failed``) when the queue is full or the recorder stops.
+        In ``durable`` mode the awaitable belongs to the running event loop and completes when the
+        row is committed. It raises Unavailable (code ``record-failed``) when that takes more than
+        5 s, or when the database can never hold the record; in the first case the row may still be
+        stored later. With ``confirm=False``, and in a thread without a running event loop, None is
+        returned: ``flush`` waits.
+
+        Raises Unavailable (code ``record-failed``) when the queue is full or the recorder stops;
+        with ``answer`` the record is dropped then, and counted.
         """
         with self._wake:
-            self.admit()
-            self._waiting.append(record)
-            self._accepted += 1
-            if len(self._waiting) in (1, BATCH_ROWS):
-                self._wake.notify()
+            if not self._is_full():
+                future = self._expect() if confirm and self._durable else None
+                self._queue.append((record, future))
+                self._accepted += 1
+                if len(self._queue) == self._wake_at:
+                    self._wake.notify()
+                return future
+        if not self._answers:
+            metrics.REFUSED.inc()
+            raise _refusal()
+        metrics.DROPPED.inc()
+        self._tell("calls are answered and not recorded")
+        return None
 
     def flush(self, timeout: float = 10.0) -> None:
         """Wait until everything put so far is settled.
@@ -190,66 +163,92 @@ class Recorder:
         self.flush(timeout)
         self._thread.join(timeout)
 
+    def _is_full(self) -> bool:
+        return self._stopping or self._accepted - self._finished >= self._queue_rows
+
+    def _is_failing(self) -> bool:
+        return self._committer.failing_s() > FAILING_S
+
+    def _expect(self) -> Acknowledgement | None:
+        """A future of this thread's event loop, where there is one and waiting makes sense."""
+        if self._answers and self._is_failing():
+            metrics.UNCONFIRMED.inc()
+            return None
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        callers = self._callers.get(loop)
+        if callers is None:
+            self._callers = {
+                known: of for known, of in self._callers.items() if not known.is_closed()
+            }
+            callers = self._callers[loop] = Waiting(loop, CONFIRM_S, self._give_up)
+        return callers.expect()
+
+    def _give_up(self, future: Acknowledgement) -> None:
+        if not self._answers:
+            metrics.REFUSED.inc()
+            settle([future], _refusal)
+            return
+        metrics.UNCONFIRMED.inc()
+        settle([future])
+        self._tell("calls are answered before they are recorded")
+
+    def _tell(self, message: str) -> None:
+        now = self._clock.monotonic()
+        if self._on_error is None or now - self._told_at < _TELL_EVERY_S:
+            return
+        self._told_at = now
+        with suppress(Exception):
+            self._on_error(Unavailable(message, code="record-failed", hint=_HINT))
+
     def _work(self) -> None:
         while batch := self._next_batch():
-            self._commit(batch)
+            lost = self._committer.commit([record for record, _ in batch])
+            if self._durable:
+                self._acknowledge(batch, lost)
             with self._wake:
                 self._finished += len(batch)
                 self._settled.notify_all()
+        self._committer.close()
 
-    def _next_batch(self) -> list[InteractionRecord]:
+    def _acknowledge(
+        self, batch: list[tuple[InteractionRecord, Acknowledgement | None]], lost: set[str]
+    ) -> None:
+        if not lost or self._answers:
+            acknowledge(future for _, future in batch if future is not None)
+            return
+        ended = [(future, record.id in lost) for record, future in batch if future is not None]
+        acknowledge(future for future, is_lost in ended if not is_lost)
+        acknowledge((future for future, is_lost in ended if is_lost), _refusal)
+
+    def _next_batch(self) -> list[tuple[InteractionRecord, Acknowledgement | None]]:
         """The next rows to commit; none when the recorder stops and nothing waits."""
         with self._wake:
-            self._wake.wait_for(lambda: self._waiting or self._stopping)
+            self._wait_for(1, None)
             open_for = WINDOW_S - (self._clock.monotonic() - self._taken_at)
-            if open_for > 0:
-                self._wake.wait_for(self._is_urgent, open_for)
+            if open_for > 0 and not self._durable:
+                self._wait_for(BATCH_ROWS, open_for)
             self._taken_at = self._clock.monotonic()
-            count = min(len(self._waiting), BATCH_ROWS)
-            return [self._waiting.popleft() for _ in range(count)]
+            count = min(len(self._queue), BATCH_ROWS)
+            return [self._queue.popleft() for _ in range(count)]
 
-    def _is_urgent(self) -> bool:
-        full = len(self._waiting) >= BATCH_ROWS
-        return full or self._stopping or self._hurry_to > self._finished
-
-    def _commit(self, batch: Sequence[InteractionRecord]) -> None:
-        """Commit a batch, however long the database takes to answer."""
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                self._write(batch)
-            except Exception as error:  # noqa: BLE001 the recorder thread outlives every error
-                metrics.FAILURES.inc()
-                self._report(error)
-                if _is_the_rows_fault(error):
-                    return self._commit_singly(batch)
-                time.sleep(pause)
-                pause = min(2 * pause, _LAST_PAUSE_S)
-            else:
-                return None
-
-    def _write(self, batch: Sequence[InteractionRecord]) -> None:
-        started = self._clock.monotonic()
-        with self._database.write() as unit:
-            insert(unit, batch)
-        metrics.COMMIT_SECONDS.observe(self._clock.monotonic() - started)
-        metrics.RECORDS.inc(len(batch))
-
-    def _commit_singly(self, batch: Sequence[InteractionRecord]) -> None:
-        """One bad row must not hold up the others: each gets its own transaction."""
-        if len(batch) == 1:
-            metrics.LOST.inc()
-            return
-        for record in batch:
-            self._commit([record])
-
-    def _report(self, error: Exception) -> None:
-        if self._on_error is not None:
-            self._on_error(error)
+    def _wait_for(self, rows: int, timeout: float | None) -> None:
+        """Wait until so many rows are there, or somebody does not want to wait any longer."""
+        self._wake_at = rows
+        self._wake.wait_for(
+            lambda: (
+                len(self._queue) >= rows
+                or self._stopping
+                or (rows > 1 and self._hurry_to > self._finished)
+            ),
+            timeout,
+        )
 
 
-def _is_the_rows_fault(error: Exception) -> bool:
-    """Whether the values cannot be stored at all, by this or any later try."""
-    if isinstance(error, DBAPIError):
-        return isinstance(error, DataError | IntegrityError)
-    return isinstance(error, StatementError | ValueError | TypeError | OverflowError)
+_HINT: Final = "the database does not take what is recorded; see its log and disk space"
+
+
+def _refusal() -> Unavailable:
+    return Unavailable("the call cannot be recorded", code="record-failed", hint=_HINT)

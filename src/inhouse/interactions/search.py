@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, case, func, select
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
-from inhouse.interactions.record import InteractionRecord
+from inhouse.interactions.entry import InteractionRecord
 from inhouse.interactions.tables import Interaction
 
 MOST: Final = 1000

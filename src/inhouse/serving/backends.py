@@ -58,6 +58,16 @@ class Backends:
     def open_references(self) -> list[str]:
         return sorted(self._open)
 
+    def configure(self, settings: Settings) -> list[Backend]:
+        """Take over changed settings. Returns the backends of upstreams that are not as they were,
+        for the caller to close: calls under way on them finish."""
+        before, self._settings = self._settings.upstreams, settings
+        changed = {
+            name for name, upstream in before.items() if settings.upstreams.get(name) != upstream
+        }
+        dropped = [one for one in self._open if one.partition("/")[0] in changed]
+        return [found for one in dropped if (found := self._open.pop(one, None)) is not None]
+
     async def close(self) -> None:
         """Close every backend; engines end their child processes."""
         opened, self._open = list(self._open.values()), {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.references import parse_reference
-from inhouse.settings import OnFailure, Settings, TaskSettings
+from inhouse.settings import FILE_NAME, OnFailure, Settings, TaskSettings, place_of
 from inhouse.tasks.outputs import check
 from inhouse.tasks.prompts import compile_prompt
 from inhouse.tasks.spec import OnLong, TaskKind, TaskSpec, Unit
@@ -59,7 +59,10 @@ def _load(name: str, table: TaskSettings, settings: Settings) -> TaskSpec:
     try:
         return _build(name, _resolve(table), settings)
     except Invalid as error:
-        raise Invalid(f"tasks.{name}: {error.message}", code=error.code, hint=error.hint) from None
+        key = ("tasks", name, error.message.partition(":")[0])
+        where = place_of(settings.folder / FILE_NAME, key)
+        message = f"{where}: tasks.{name}: {error.message}"
+        raise Invalid(message, code=error.code, hint=error.hint) from None
 
 
 def _resolve(table: TaskSettings) -> dict[str, Any]:

@@ -26,6 +26,11 @@ class Request:
         return str(self.body.get("model", ""))
 
     @property
+    def streams(self) -> bool:
+        """Whether it asks for a stream."""
+        return self.body.get("stream") is True
+
+    @property
     def messages(self) -> list[dict[str, Any]]:
         return list(self.body.get("messages", []))
 
@@ -85,9 +90,11 @@ Behaviour = Callable[[Exchange], Awaitable[None]]
 
 
 def head(code: int, length: int | None, headers: Mapping[str, str] | None = None) -> bytes:
-    """Status line and headers; ``length`` None leaves out content-length."""
-    lines = [f"HTTP/1.1 {code} {_REASONS.get(code, 'Scripted')}", "content-type: application/json"]
+    """Status line and headers, of JSON unless ``headers`` say otherwise; ``length`` None leaves out
+    content-length."""
+    told = {"content-type": "application/json", **(headers or {})}
     if length is not None:
-        lines.append(f"content-length: {length}")
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        told["content-length"] = str(length)
+    lines = [f"HTTP/1.1 {code} {_REASONS.get(code, 'Scripted')}"]
+    lines += [f"{name}: {value}" for name, value in told.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -5,7 +5,8 @@
         ...
         assert upstream.hits["good"] == 1
 
-Behaviours (answers, statuses, hangs, broken HTTP) are in ``inhouse.testing.upstream_behaviours``.
+Behaviours are in ``inhouse.testing.upstream_behaviours`` (answers, statuses, hangs, broken HTTP),
+``upstream_streams`` (streams, and how they break off) and ``upstream_typed`` (embeddings).
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ from typing import Self
 
 from inhouse.testing.upstream_behaviours import answer, status
 from inhouse.testing.upstream_exchange import Behaviour, Exchange, Request
+from inhouse.testing.upstream_streams import stream
+from inhouse.testing.upstream_typed import embeddings
 
+_ROUTES = {"/v1/chat/completions", "/v1/embeddings", "/v1/decisions"}
 Script = Mapping[str, Behaviour | str] | Callable[[Request], Behaviour | str]
 
 
 class ScriptedUpstream:
     """An OpenAI-compatible server with its own thread and event loop.
 
-    ``script``: a behaviour per model name (a plain string is the text to answer), or a function
-    that chooses one for a request; it may be replaced at any time, also while the server runs.
-    Models without a behaviour get 404. With ``api_key``, requests without it get 401. ``tls``: a
-    server context. ``start`` after ``stop`` takes the same port again.
+    ``script``: a behaviour per model name, or a function that chooses one for a request; it may be
+    replaced at any time, also while the server runs. It holds for chats, embeddings and decisions
+    alike; a plain string is the text to answer, streamed to those who ask for a stream, or stands
+    for some vectors. Models without a behaviour get 404. With ``api_key``, requests without it get
+    401. ``tls``: a server context. ``start`` after ``stop`` takes the same port again.
     """
 
     def __init__(
@@ -124,17 +129,18 @@ class ScriptedUpstream:
             await status(401, "Incorrect API key provided")(exchange)
         elif request.path == "/v1/models":
             await exchange.respond(200, self._models())
-        elif request.path == "/v1/chat/completions":
-            behaviour = self._behaviour(request)
-            await (answer(behaviour) if isinstance(behaviour, str) else behaviour)(exchange)
+        elif request.path in _ROUTES:
+            await self._behaviour(request)(exchange)
         else:
             await status(404, f"Invalid URL ({request.method} {request.path})")(exchange)
 
-    def _behaviour(self, request: Request) -> Behaviour | str:
+    def _behaviour(self, request: Request) -> Behaviour:
         if callable(self.script):
-            return self.script(request)
-        missing = status(404, f"The model `{request.model}` does not exist")
-        return self.script.get(request.model, missing)
+            chosen = self.script(request)
+        else:
+            missing = status(404, f"The model `{request.model}` does not exist")
+            chosen = self.script.get(request.model, missing)
+        return _saying(chosen, request) if isinstance(chosen, str) else chosen
 
     def _models(self) -> bytes:
         names = [] if callable(self.script) else sorted(self.script)
@@ -149,6 +155,12 @@ class ScriptedUpstream:
                 self.requests.append(request)
                 self.hits[request.model] += 1
             self._changed.notify_all()
+
+
+def _saying(text: str, request: Request) -> Behaviour:
+    if request.path == "/v1/embeddings":
+        return embeddings()
+    return stream(text) if request.streams else answer(text)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Request:

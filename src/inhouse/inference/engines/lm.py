@@ -20,10 +20,12 @@ import msgspec
 
 from inhouse.core.errors import BackendError, InhouseError, Unavailable
 from inhouse.core.hashing import sha256_file
-from inhouse.inference.base import Hosting, Message, Question, Reply, Usage
-from inhouse.inference.engines.calibration import Calibration, Calibrations
+from inhouse.inference.base import Hosting, Judgement, Judgements, Message, Question, Reply, Usage
+from inhouse.inference.engines.calibration import CONTENT_FREE, Calibration, Calibrations
 from inhouse.inference.engines.children import command, require
+from inhouse.inference.engines.lm_decide import Priors, judged, scoring
 from inhouse.inference.engines.lm_process import Found, LmProcess
+from inhouse.inference.questions import FreeQuestion
 from inhouse.tasks.outputs import from_probabilities
 from inhouse.tasks.prompts import render
 from inhouse.tasks.spec import TaskSpec
@@ -33,6 +35,7 @@ _WEIGHTS = "model.safetensors"
 _LONGEST_PAUSE_S = 30.0
 _ANSWER_TOKENS = 32
 _PROBES = ("N/A", "The")
+_DECIDED_AT_ONCE = 2
 _REFUSED = ("functions", "logprobs", "response_format", "tools")
 
 
@@ -66,6 +69,7 @@ class EmbeddedLM:
             weights=lambda: self._digest,
             measure=self._measure,
         )
+        self._priors = Priors()
 
     @property
     def reference(self) -> str:
@@ -115,6 +119,32 @@ class EmbeddedLM:
             model=self._reference,
         )
 
+    async def decide(self, text: str, questions: Sequence[FreeQuestion]) -> Judgements:
+        """Free typed questions, by the likelihood of the words of their options, with the model's
+        preference among them (over inputs that say nothing) taken off.
+
+        Two questions run at a time, so that tasks get their turns in between. What was measured of
+        the last 256 questions is kept in memory. Raises BackendError as ``answer`` does.
+        """
+        gate = asyncio.Semaphore(_DECIDED_AT_ONCE)
+
+        async def judge(question: FreeQuestion) -> tuple[Judgement, Usage]:
+            async with gate:
+                return await self._judge(text, question)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(judge(question)) for question in questions]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        done = [task.result() for task in tasks]
+        usage = Usage(
+            input_tokens=sum(used.input_tokens for _, used in done),
+            output_tokens=sum(used.output_tokens for _, used in done),
+        )
+        answers = tuple(judgement for judgement, _ in done)
+        return Judgements(answers=answers, usage=usage, model=self._reference)
+
     def calibrate(self, spec: TaskSpec, texts: Sequence[str]) -> Calibration:
         """Measure the model's preferences on unlabelled inputs of the task (at least 8), store them
         and answer with them from now on. Blocks, some 100 ms a text.
@@ -149,6 +179,22 @@ class EmbeddedLM:
             model=self._reference,
             body=_completion(self._reference, found, usage),
         )
+
+    async def _judge(self, text: str, question: FreeQuestion) -> tuple[Judgement, Usage]:
+        prior = self._priors.get(question)
+        texts = (text,) if prior is not None else (text, *CONTENT_FREE)
+        asked: list[Future[Found]] = []
+        try:
+            for each in texts:
+                asked += [await self._submit(scoring(each, question))]
+            found, *free = [await asyncio.wrap_future(one) for one in asked]
+        finally:
+            for one in asked:
+                one.cancel()
+        self._starts = 0
+        if prior is None:
+            prior = self._priors.put(question, [empty["scores"] for empty in free])
+        return judged(question, found, prior)
 
     async def _calibration(self, spec: TaskSpec) -> Calibration:
         """The task's calibration. Shielded: a caller that goes away leaves it to the others."""

@@ -117,6 +117,16 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(request)
 
+    def pause(self) -> None:
+        """Read no further until ``resume``, so that the upstream has to wait."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def abort(self) -> None:
         """Close at once, without a word to the sink."""
         self._sink = None
@@ -151,7 +161,7 @@ class Connection(asyncio.Protocol):
         if self._until_close and self._sink is not None and exc is None:
             self._finish()
         else:
-            self._fail("upstream-closed", "the upstream closed the connection before it answered")
+            self._fail("upstream-closed", "the upstream closed the connection before the end")
         self._on_lost(self)
 
     def _fail(self, code: str, message: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from inhouse.core.errors import BackendError
 from inhouse.inference.http.address import Address
 from inhouse.inference.http.connection import Connection, HttpResponse, Whole
+from inhouse.inference.http.stream import HttpStream
 
 MAX_RESPONSE_BYTES = 100_000_000
 IDLE_S = 15.0
@@ -70,6 +71,30 @@ class HttpPool:
             return await _ask(loop, connection, wire)
         finally:
             shelf.put_back(connection)
+
+    async def stream(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> HttpStream:
+        """Send one request and wait for the head of the answer, whatever its status.
+
+        The body is iterated; ``close`` is for those who stop early, and the iteration raises what
+        ``request`` raises. A second try, cancelling and errors are as with ``request``.
+        """
+        wire = self.address.encode(method, path, headers, body)
+        loop = asyncio.get_running_loop()
+        shelf = self._shelves.get(loop) or await self._open_shelf(loop)
+        answer = HttpStream(loop, await shelf.take(), shelf.put_back)
+        try:
+            try:
+                return await answer.begin(wire)
+            except BackendError:
+                if not answer.connection.stale:
+                    raise
+            answer = HttpStream(loop, await shelf.connect(), shelf.put_back)
+            return await answer.begin(wire)
+        except BaseException:
+            answer.close()
+            raise
 
     async def close(self) -> None:
         """Close the idle connections and keep none from now on. May be called twice; requests under

@@ -1,0 +1,56 @@
+"""What of a call's content is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from inhouse.core.hashing import digest_of
+from inhouse.interactions.entry import InteractionRecord
+from inhouse.interactions.redact import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """``redactor`` is applied before anything is written. ``hashes_only``: of input and output only
+    ``{"sha256": hex}`` of their canonical JSON is kept, and what the model said is not."""
+
+    redactor: Redactor | None = None
+    hashes_only: bool = False
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether records are stored as they are."""
+        return self.redactor is None and not self.hashes_only
+
+    def of(self, record: InteractionRecord) -> InteractionRecord:
+        """The record as it is stored. Raises TypeError for content that is no JSON."""
+        clean = self.redactor.apply if self.redactor is not None else _as_it_is
+        around = {"tags": clean(record.tags), "attempts": clean(record.attempts)}
+        if self.hashes_only:
+            return replace(
+                record,
+                **around,
+                input=_hashed(record.input),
+                output=None if record.output is None else _hashed(record.output),
+                raw=None,
+                probabilities=None,
+            )
+        return replace(
+            record,
+            **around,
+            input=clean(record.input),
+            output=clean(record.output),
+            raw=clean(record.raw),
+        )
+
+
+EVERYTHING: Final = Content()
+
+
+def _hashed(value: Any) -> dict[str, str]:
+    return {"sha256": digest_of(value)}
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -1,0 +1,63 @@
+"""Batches of calls into their tables: the rows, and what they used up, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Dialect
+
+from inhouse.db.bulk import BulkInsert, Row, bulk_cursor
+from inhouse.db.unit import WriteUnit
+from inhouse.interactions.entry import InteractionRecord
+from inhouse.interactions.spent import ADD, add_up
+from inhouse.interactions.tables import Interaction, Spent
+
+
+class Repeated(Exception):
+    """Some rows of a batch were there already."""
+
+
+class Inserts:
+    """Writes calls through a driver's cursor. ``process`` names who counts what was spent."""
+
+    def __init__(self, dialect: Dialect, process: str) -> None:
+        self._process = process
+        self._interactions = BulkInsert(dialect, Interaction, conflict="DO NOTHING")
+        self._spent = BulkInsert(dialect, Spent, conflict=ADD)
+        self._values_of = attrgetter(*self._interactions.names)
+
+    def rows(self, records: Iterable[InteractionRecord]) -> list[Row]:
+        """The records as the driver takes them. Raises ValueError or TypeError for one that the
+        database can never hold."""
+        return [self._interactions.row(self._values_of(record)) for record in records]
+
+    def write_fresh(
+        self, cursor: Any, records: Sequence[InteractionRecord], rows: Sequence[Row]
+    ) -> None:
+        """Write calls that nobody wrote before. Raises Repeated when some are there: then nothing
+        of the transaction may be kept."""
+        if self._interactions.execute(cursor, rows) != len(rows):
+            raise Repeated
+        self._count(cursor, records)
+
+    def write_missing(
+        self, cursor: Any, records: Sequence[InteractionRecord], rows: Sequence[Row]
+    ) -> None:
+        """Write those calls of a batch that are not there: an earlier try may have been committed
+        without anybody hearing of it. What they used up is counted once."""
+        pairs = zip(records, rows, strict=True)
+        fresh = [record for record, row in pairs if self._interactions.execute(cursor, [row])]
+        self._count(cursor, fresh)
+
+    def _count(self, cursor: Any, records: Iterable[InteractionRecord]) -> None:
+        counts = add_up(records, self._process)
+        self._spent.execute(cursor, [self._spent.row(row) for row in counts])
+
+
+def insert(unit: WriteUnit, records: Sequence[InteractionRecord], *, process: str = "") -> None:
+    """Insert calls in a unit of work; one whose id is there already is left as it is."""
+    inserts = Inserts(unit.dialect, process)
+    cursor = bulk_cursor(unit.dialect, unit.connection.driver_connection)
+    inserts.write_missing(cursor, records, inserts.rows(records))

@@ -1,0 +1,89 @@
+"""What calls used up by day: added up as they are recorded, read as totals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import func, select
+
+from inhouse.db.base import in_utc
+from inhouse.db.dialects import table_of
+from inhouse.db.unit import ReadUnit
+from inhouse.interactions.entry import InteractionRecord
+from inhouse.interactions.tables import Spent
+
+ADD: Final = (
+    "(day, process, key_id, upstream) DO UPDATE SET requests = spent.requests + excluded.requests,"
+    " tokens = spent.tokens + excluded.tokens, cost = spent.cost + excluded.cost"
+)
+"""What to do with counts of a day, process, key and upstream that are there: add to them."""
+_PLACES: Final = 12
+_table = table_of(Spent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpentRow:
+    """What the calls of one key ("" for calls without a key) used up at one upstream, or, where
+    ``upstream`` is "", the calls themselves and what all other backends used up."""
+
+    key_id: str
+    upstream: str
+    requests: int
+    tokens: int
+    cost: float
+
+
+def add_up(records: Iterable[InteractionRecord], process: str) -> list[tuple[object, ...]]:
+    """Rows of the table ``Spent``, in the order of its columns, one for each distinct key."""
+    sums: dict[tuple[str, str, str], tuple[int, int, float]] = {}
+
+    def add(key: tuple[str, str, str], requests: int, tokens: int, cost: float) -> None:
+        had = sums.get(key, (0, 0, 0.0))
+        sums[key] = (had[0] + requests, had[1] + tokens, had[2] + cost)
+
+    for record in records:
+        day, key_id = str(in_utc(record.created_at).date()), record.key_id or ""
+        tokens, cost = record.input_tokens + record.output_tokens, record.cost
+        for spending in filter(lambda one: one.upstream, record.spendings):
+            add((day, key_id, spending.upstream), spending.tries, spending.tokens, spending.cost)
+            tokens -= spending.tokens
+            cost -= spending.cost
+        add((day, key_id, ""), 1, max(0, tokens), max(0.0, round(cost, _PLACES)))
+    return [
+        (day, process, key_id, upstream, *sums[day, key_id, upstream])
+        for day, key_id, upstream in sorted(sums)
+    ]
+
+
+def totals(unit: ReadUnit, day: str, *, without_process: str | None = None) -> list[SpentRow]:
+    """What was used up on a day (UTC, ``2026-01-31``), summed over the gateway processes.
+
+    ``without_process`` leaves one out: who counts its own calls in memory asks for the others'.
+    Ordered by key and upstream.
+    """
+    key = (_table.c.key_id, _table.c.upstream)
+    statement = (
+        select(
+            *key,
+            func.sum(_table.c.requests).label("requests"),
+            func.sum(_table.c.tokens).label("tokens"),
+            func.sum(_table.c.cost).label("cost"),
+        )
+        .where(_table.c.day == day)
+        .group_by(*key)
+        .order_by(*key)
+    )
+    if without_process is not None:
+        statement = statement.where(_table.c.process != without_process)
+    return [
+        SpentRow(
+            key_id=row.key_id,
+            upstream=row.upstream,
+            requests=int(row.requests),
+            tokens=int(row.tokens),
+            cost=row.cost,
+        )
+        for row in unit.execute(statement)
+    ]

@@ -1,0 +1,130 @@
+"""``inhouse.toml`` is followed while the server runs; one that is not valid changes nothing.
+
+The file, and every prompt file beside it, is looked at twice a second. A change is read whole,
+checked whole and taken over at once; what is wrong with it is kept, with file and line, and the old
+settings go on serving.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from inhouse.bootstrap import App
+from inhouse.core.errors import InhouseError
+from inhouse.settings import FILE_NAME, Settings, load_settings
+
+EVERY_S: Final = 0.5
+_FIXED: Final = ("server", "database", "store", "recording")
+"""Tables that are read at the start only."""
+
+RELOADS = Counter(
+    "inhouse_settings_reloads_total", "Changes of inhouse.toml by what became of them.", ("result",)
+)
+INVALID = Gauge(
+    "inhouse_settings_invalid", "1 while inhouse.toml holds an error and older settings serve."
+)
+_log = structlog.get_logger("inhouse.settings")
+_Seen = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings in force. ``error`` says what is wrong with the file now, "" when nothing is;
+    ``needs_restart`` names the changed tables that only the next start reads."""
+
+    at: datetime
+    revision: int
+    error: str = ""
+    needs_restart: tuple[str, ...] = ()
+
+
+class Reloading:
+    """Follows the files of an App's settings in a thread of its own.
+
+    ``load`` reads the settings of a folder; ``state`` is safe to read from any thread.
+    """
+
+    def __init__(self, app: App, *, load: Callable[[Path], Settings] = load_settings) -> None:
+        self._app = app
+        self._load = load
+        self._started_with = app.settings
+        self._seen = self._look()
+        self._wake = threading.Event()
+        self._stopping = self._asked = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="settings", daemon=True)
+        self.state = Loaded(app.clock.now(), 1)
+
+    def start(self) -> None:
+        """Start the thread. Once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def ask(self) -> None:
+        """Have the file read soon, changed or not; safe in a signal handler."""
+        self._asked = True
+
+    def reload(self) -> Loaded:
+        """Read the file now and take it over, or say what is wrong with it."""
+        with self._lock:
+            self._seen = self._look()
+            try:
+                settings = self._load(self._app.settings.folder)
+                self._app.configure(settings)
+            except InhouseError as error:
+                self._refuse(error.message)
+            else:
+                self._accept(settings)
+            return self.state
+
+    def _accept(self, settings: Settings) -> None:
+        changed = tuple(
+            name for name in _FIXED if getattr(settings, name) != getattr(self._started_with, name)
+        )
+        self.state = Loaded(self._app.clock.now(), self.state.revision + 1, "", changed)
+        RELOADS.labels("accepted").inc()
+        INVALID.set(0)
+        _log.info("settings reloaded", revision=self.state.revision, needs_restart=changed)
+
+    def _refuse(self, message: str) -> None:
+        before = self.state
+        self.state = Loaded(before.at, before.revision, message, before.needs_restart)
+        RELOADS.labels("refused").inc()
+        INVALID.set(1)
+        _log.error("settings refused; the old ones go on serving", reason=message)
+
+    def _work(self) -> None:
+        while not self._wake.wait(EVERY_S) or not self._stopping:
+            if self._asked or self._look() != self._seen:
+                self._asked = False
+                self.reload()
+
+    def _look(self) -> _Seen:
+        """Name, size and time of every file that the settings are made of."""
+        settings = self._app.settings
+        names = [FILE_NAME, *(task.prompt for task in settings.tasks.values() if task.prompt)]
+        seen = []
+        for name in names:
+            if "\n" in name:
+                continue
+            try:
+                found = (settings.folder / name).stat()
+            except (OSError, ValueError):
+                seen.append((name, -1, -1))
+            else:
+                seen.append((name, found.st_size, found.st_mtime_ns))
+        return tuple(seen)
