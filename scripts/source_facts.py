@@ -87,8 +87,12 @@ def error_codes() -> dict[str, ErrorCode]:
     found: dict[str, ErrorCode] = {}
     for kind in classes.values():
         found.setdefault(kind.code, ErrorCode(code=kind.code, kind=kind))
-    for path, tree in trees():
-        makers, named = _makers(tree, classes), _named(tree)
+    parsed = list(trees())
+    shared: dict[str, _Maker] = {}
+    for _, tree in parsed:
+        shared |= {name: made for name, made in _makers(tree, classes).items() if name == "error"}
+    for path, tree in parsed:
+        makers, named = shared | _makers(tree, classes), _named(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 _note(found, node, makers, classes, named)

@@ -95,6 +95,11 @@ class Connection:
             return None
         return Answer(int(self._buffer[9:12]), b"".join(self._events))
 
+    def look(self) -> None:
+        """After a rest: give the connection up if the server did."""
+        if self.sock is not None and select.select((self.sock,), (), (), 0)[0]:
+            self.close()
+
     def close(self) -> None:
         sock, self.sock = self.sock, None
         if sock is not None:
@@ -157,6 +162,7 @@ def open_loop(asking: Asking, numbers: Iterator[int], *, rate: float, seconds: f
             while sent < total and _now() >= due and len(active) < MOST_CONNECTIONS:
                 sample.late.append(_now() - due)
                 connection = idle.pop() if idle else Connection(asking)
+                connection.look()
                 _send(connection, next(numbers), due, active, sample)
                 sent += 1
                 due = began + sent / rate

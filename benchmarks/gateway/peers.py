@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.gateway.processes import Processes, free_port, http_status
 from benchmarks.gateway.targets import Target, Upstream
-from benchmarks.gateway.texts import Asking
+from benchmarks.gateway.texts import PEER_MODEL, Asking
 from benchmarks.report import ROOT
 
 ENVIRONMENTS: Final = ROOT / ".cache" / "bench"
@@ -69,7 +69,8 @@ def _run(command: Sequence[str], log: Path) -> None:
         try:
             subprocess.run(command, stdout=out, stderr=out, check=True, timeout=_INSTALL_S)
         except (OSError, subprocess.SubprocessError) as error:
-            raise Missing(f"{error}; see {log.relative_to(ROOT)}") from None
+            kind = type(error).__name__
+            raise Missing(f"not installed ({kind}, see {log.relative_to(ROOT)})") from None
 
 
 def _start_litellm(processes: Processes, folder: Path, python: Path, upstream: Upstream) -> Target:
@@ -110,8 +111,8 @@ def _start_litellm(processes: Processes, folder: Path, python: Path, upstream: U
 def _litellm_config(upstream: Upstream) -> str:
     """Pairs of a failing and a healthy deployment with retries: the set-up in which it leaks
     least."""
-    pairs = [("bench", "a"), ("dead", "dead-litellm"), ("dead", "a")]
-    pairs += [("hang", "hang-litellm"), ("hang", "a")]
+    pairs = [("bench", PEER_MODEL), ("dead", "dead-litellm"), ("dead", PEER_MODEL)]
+    pairs += [("hang", "hang-litellm"), ("hang", PEER_MODEL)]
     models = "".join(
         f"  - model_name: {name}\n"
         f"    litellm_params: {{model: openai/{model}, api_base: '{upstream.base_url}', "
@@ -159,9 +160,9 @@ def _start_tensorzero(
 
 def _tensorzero_config(upstream: Upstream) -> str:
     lines = ["[gateway]", "observability.enabled = false"]
-    chains = {"bench": ("a",), "dead": ("dead-tensorzero", "a"), "hang": ("hang-tensorzero", "a")}
-    for name, chain in chains.items():
-        lines += [f"[models.{name}]", f"routing = {list(chain)}"]
+    for name in ("bench", "dead", "hang"):
+        chain = ([] if name == "bench" else [f"{name}-tensorzero"]) + [PEER_MODEL]
+        lines += [f"[models.{name}]", f"routing = {chain}"]
         for model in chain:
             lines += [
                 f"[models.{name}.providers.{model}]",
@@ -196,7 +197,7 @@ def start_floor(processes: Processes, folder: Path, upstream: Upstream, mode: st
         name=name,
         about=f"bare ASGI + httptools + own pool, {recording}",
         process=process,
-        asking=Asking(host="127.0.0.1", port=port, path="/v1/chat/completions", model="a"),
+        asking=Asking(host="127.0.0.1", port=port, path="/v1/chat/completions", model=PEER_MODEL),
         ready_s=ready,
         rss_mb=process.rss_mb(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from typing import Final, Self
 
 POLL_S: Final = 0.005
 PATIENCE_S: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None)
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,7 +34,13 @@ class Process:
         self.started = time.perf_counter()
         with log.open("ab") as out:
             self._popen = subprocess.Popen(
-                list(argv), stdout=out, stderr=out, env=env, cwd=cwd, start_new_session=True
+                list(argv),
+                stdout=out,
+                stderr=out,
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     @property
@@ -176,6 +185,11 @@ def _is_whole(data: bytes) -> bool:
     lower = head.lower()
     place = lower.find(b"content-length:")
     return bool(end) and place >= 0 and len(body) >= int(lower[place + 15 :].split(b"\r\n")[0])
+
+
+def _end_with_parent() -> None:
+    """Asks Linux to kill this process when the benchmark is killed."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _ticks(pid: int) -> int:

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -25,11 +25,11 @@ from benchmarks.gateway.encoder import encoder
 from benchmarks.gateway.failures import failing
 from benchmarks.gateway.lifetime import Starter, growth, starts
 from benchmarks.gateway.peers import ENVIRONMENTS, PEERS, Missing, start_floor, start_mock
-from benchmarks.gateway.processes import Processes
+from benchmarks.gateway.processes import NotReady, Processes
 from benchmarks.gateway.project import Prepared
 from benchmarks.gateway.scenarios import DIRECT, Checks, Sizes, closed, open_loop, streams
 from benchmarks.gateway.targets import Bench, Target, Upstream
-from benchmarks.gateway.texts import Asking
+from benchmarks.gateway.texts import PEER_MODEL, Asking
 from benchmarks.report import write_block, write_result
 
 FULL: Final = Sizes(
@@ -101,7 +101,8 @@ def measure(sizes: Sizes, only: Collection[str], folder: Path, *, peers: bool) -
         needed = not _ALONE.issuperset(only)
         prepared = project.prepare(folder / "made", upstream)
         starters = _peers(processes, folder, upstream, result) if peers and needed else {}
-        targets = _start(processes, folder, upstream, prepared, starters) if needed else {}
+        others = _others(starters, result)
+        targets = _start(processes, folder, upstream, prepared, others) if needed else {}
         result["targets"] = {
             name: {"about": target.about, "ready_s": round(target.ready_s, 3)}
             for name, target in targets.items()
@@ -118,9 +119,20 @@ def measure(sizes: Sizes, only: Collection[str], folder: Path, *, peers: bool) -
         }
         for name in (name for name in SCENARIOS if name in only):
             result[name] = _timed(name, todo[name])
+        result["split"] = _split(targets)
     machine["load_average_after"] = os.getloadavg()[0]
     result["checks"] = checks.found
     return {**result, "bars": bars(result)}
+
+
+def _split(targets: Mapping[str, Target]) -> dict[str, float]:
+    """The share of the candidate among all rows of a gateway that was asked for the task only."""
+    target = targets.get("inhouse-durable")
+    rows, by_reference = target.recorded() if target and target.recorded else (0, {})
+    if not rows:
+        return {}
+    share = by_reference.get("mock/b", 0) / rows
+    return {"declared": project.CANDIDATE_PERCENT / 100, "measured": round(share, 4), "rows": rows}
 
 
 def _timed(name: str, scenario: Callable[[], Any]) -> Any:
@@ -151,12 +163,25 @@ def _peers(
     return found
 
 
+def _others(starters: dict[str, Starter], result: dict[str, Any]) -> list[Target]:
+    """The peers, running; one that does not start is left out with the reason."""
+    found = []
+    for name, start in list(starters.items()):
+        try:
+            found.append(start())
+        except NotReady as error:
+            print(f"gateway: without {name}, it does not start: {error}", file=sys.stderr)
+            result["targets"][name] = {"about": name, "skipped": "it does not start"}
+            del starters[name]
+    return found
+
+
 def _start(
     processes: Processes,
     folder: Path,
     upstream: Upstream,
     prepared: Prepared,
-    starters: Mapping[str, Starter],
+    others: Sequence[Target],
 ) -> dict[str, Target]:
     """Everything that is measured, by name; the mock itself first."""
     fast = project.start(processes, prepared, folder / "fast", "inhouse-fast")
@@ -169,7 +194,7 @@ def _start(
         failing={},
     )
     asked_directly = Asking(
-        host="127.0.0.1", port=upstream.port, path="/v1/chat/completions", model="a"
+        host="127.0.0.1", port=upstream.port, path="/v1/chat/completions", model=PEER_MODEL
     )
     direct = Target(
         name=DIRECT,
@@ -181,7 +206,6 @@ def _start(
         streams=True,
     )
     floors = [start_floor(processes, folder, upstream, mode) for mode in ("off", "fast", "durable")]
-    others = [start() for start in starters.values()]
     return {one.name: one for one in (direct, fast, replace(durable, failing={}), chat)} | {
         one.name: one for one in (*others, *floors)
     }
@@ -208,7 +232,6 @@ def _machine() -> dict[str, Any]:
         "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),
         "processor": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from benchmarks.gateway.processes import Process, Processes, http_get
-from benchmarks.gateway.texts import MODELS, Asking
+from benchmarks.gateway.texts import OWN_MODELS, Asking
 
 Table = Callable[[], tuple[int, Mapping[str, int]]]
 
@@ -54,9 +54,9 @@ class Upstream:
         return found
 
     def answered(self) -> int:
-        """Chat requests for the models that answer."""
+        """Chat requests for the models that answer an own gateway."""
         hits = self.hits()
-        return sum(hits.get(model, 0) for model in MODELS)
+        return sum(hits.get(model, 0) for model in OWN_MODELS)
 
 
 @dataclass(frozen=True, slots=True)

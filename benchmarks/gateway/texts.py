@@ -14,7 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-MODELS: Final = ("a", "b")
+OWN_MODELS: Final = ("a", "b")
+PEER_MODEL: Final = "peer"
+"""Peers ask for another model, so that what they still do in the end is not counted as ours."""
+MODELS: Final = (*OWN_MODELS, PEER_MODEL)
 LEAST_PROMPT: Final = 1024
 MOST_PROMPT: Final = 16 * 1024
 LEAST_TOKENS: Final = 30

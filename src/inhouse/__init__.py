@@ -31,8 +31,9 @@ The way of a correction into a served model:
 Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml), ``db`` and
 ``migrations`` (one schema, two databases), ``tasks`` (what can be asked), ``serving`` (references
 to open backends), ``jobs`` (background work with leases), ``monitoring`` (cost, latency,
-independence), ``bootstrap`` (wires all of it), ``reload`` (follows inhouse.toml), and the edges: ``api`` (HTTP), ``client`` (the
-SDK), ``cli`` (the command line). ``testing`` is for those who extend it.
+independence), ``bootstrap`` (wires all of it), ``reload`` (follows inhouse.toml), and the edges:
+``api`` (HTTP), ``client`` (the SDK), ``cli`` (the command line). ``testing`` is for those who
+extend it.
 """
 
 __version__ = "0.1.0"

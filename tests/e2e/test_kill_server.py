@@ -1,9 +1,13 @@
-"""SIGKILL at seeded random points under load, against the real server: what was promised stays."""
+"""SIGKILL at seeded random points under load, against the real server: what was promised stays.
+
+Each server is forked from a process that has imported everything and has one thread.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import random
 import signal
@@ -12,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +27,7 @@ import pytest
 
 from inhouse.testing.upstream_server import ScriptedUpstream
 
-KILLS: Final = 15 if "INHOUSE_FULL" not in os.environ else 60
+KILLS: Final = 30 if "INHOUSE_FULL" not in os.environ else 150
 CALLERS: Final = 8
 AT_RISK_S: Final = 0.05
 SEED: Final = 20261121
@@ -33,7 +39,7 @@ class Load:
 
     url: str
     answered: list[tuple[float, str]] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -44,6 +50,7 @@ class Load:
     def wait_for(self, answers: int) -> None:
         deadline = time.monotonic() + 30
         while len(self.answered) < answers:
+            assert not self.failures, self.failures
             assert time.monotonic() < deadline, "the server answers nothing"
             time.sleep(0.001)
 
@@ -59,7 +66,7 @@ class Load:
                 response = connection.getresponse()
                 answer = json.loads(response.read())
                 if response.status != 200:
-                    self.refused.append(response.status)
+                    self.failures.append(f"{response.status}: {answer}")
                     return
                 self.answered.append((time.monotonic(), answer["interaction_id"]))
         except (OSError, http.client.HTTPException, ValueError):
@@ -87,51 +94,108 @@ class Stalls:
             before = now
 
 
-def _start(folder: Path) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "inhouse.cli.main", "--dir", str(folder), "serve", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("inhouse http"), line
-    return process, line.split()[1]
+TEMPLATE: Final = """
+import asyncio, os, sys
+from pathlib import Path
+import httptools, uvloop
+from inhouse.api.serve import serve
+from inhouse.bootstrap import bootstrap
+from inhouse.settings import load_settings
+
+def serve_for_ever(folder):
+    app = bootstrap(load_settings(Path(folder)))
+    serve(app, host="127.0.0.1", port=0, ready=lambda url: print(os.getpid(), url, flush=True))
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        serve_for_ever(line.strip())
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(os.WTERMSIG(status), flush=True)
+"""
+
+
+class Servers:
+    """Starts servers, one after the other, and kills them."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", TEMPLATE]
+        pipe = subprocess.PIPE
+        self._template = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self._pid = 0
+
+    def start(self, folder: Path) -> str:
+        """The URL of a new server over a project folder."""
+        assert self._template.stdin is not None
+        self._template.stdin.write(f"{folder}\n")
+        self._template.stdin.flush()
+        pid, url = self._line().split()
+        self._pid = int(pid)
+        return url
+
+    def kill(self) -> None:
+        """End the server without a word, and wait until it is gone."""
+        os.kill(self._pid, signal.SIGKILL)
+        assert int(self._line()) == signal.SIGKILL, "it ended before"
+
+    def close(self) -> None:
+        self._template.communicate()
+        assert self._template.returncode == 0
+
+    def _line(self) -> str:
+        assert self._template.stdout is not None
+        line = self._template.stdout.readline()
+        assert line, "the template ended"
+        return line
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    made = Servers()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stalls() -> Iterator[Stalls]:
+    made = Stalls()
+    yield made
+    made.stop()
 
 
 def _recorded(folder: Path) -> set[str]:
-    with sqlite3.connect(folder / ".inhouse" / "inhouse.db") as database:
+    with closing(sqlite3.connect(folder / ".inhouse" / "inhouse.db")) as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
         return {row[0] for row in database.execute("select id from interaction")}
 
 
 @pytest.mark.parametrize("durability", ["durable", "fast"])
-def test_killed_under_load(tmp_path: Path, durability: str) -> None:
+def test_killed_under_load(
+    tmp_path: Path, servers: Servers, stalls: Stalls, durability: str
+) -> None:
     dice = random.Random(f"{SEED}-{durability}")
-    stalls = Stalls()
+    promised = 0
     with ScriptedUpstream({"a": "positive"}) as upstream:
         (tmp_path / "inhouse.toml").write_text(
             f'[server]\nworkers = 0\n[recording]\ndurability = "{durability}"\n'
             f'[upstreams.up]\nbase_url = "{upstream.base_url}"\n'
             '[tasks.mood]\nbuiltin = "sentiment"\nkind = "choice"\nchain = ["up/a"]\n'
         )
-        promised = 0
         for _ in range(KILLS):
-            process, url = _start(tmp_path)
-            load = Load(url)
+            load = Load(servers.start(tmp_path))
+            stalls.longest = 0.0
             load.start()
             load.wait_for(dice.randint(1, 200))
             killed_at = time.monotonic()
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            servers.kill()
             for thread in load.threads:
                 thread.join()
-            assert load.refused == []
+            assert load.failures == []
             kept = _recorded(tmp_path)
-            at_risk = AT_RISK_S + stalls.longest if durability == "fast" else 0.0
-            due = [one for at, one in load.answered if not at_risk or at < killed_at - at_risk]
+            at_risk = AT_RISK_S + stalls.longest if durability == "fast" else -math.inf
+            due = [one for at, one in load.answered if at < killed_at - at_risk]
             missing = [one for one in due if one not in kept]
             assert missing == [], f"{len(missing)} of {len(due)} answered calls are lost"
             promised += len(due)
-    stalls.stop()
     assert promised > KILLS

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -343,3 +344,17 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: cannot listen on 127.0.0.1 port {port}: ")
     assert "--port 0 takes a free one" in line
+
+
+def test_a_head_without_end_is_refused(server: ServerHandle) -> None:
+    with connect(server) as sock:
+        sock.sendall(head(RUN, 2)[:-4] + b"\r\nx-long: ")
+        with suppress(OSError):
+            for _ in range(64):
+                sock.sendall(b"y" * 65536)
+        answer = b""
+        with suppress(OSError):
+            while piece := sock.recv(65536):
+                answer += piece
+    assert answer.startswith(b"HTTP/1.1 400 ") or not answer
+    assert not answer.startswith(b"HTTP/1.1 200 ")

@@ -22,6 +22,8 @@ from inhouse.testing.upstream_behaviours import json_body, status
 from inhouse.testing.upstream_exchange import Exchange
 from inhouse.testing.upstream_server import ScriptedUpstream
 
+pytestmark = pytest.mark.models
+
 OWN = "embedded/minilm-l6"
 TEXTS = ["Profit rose by a fifth.", "Earnings went up by 20 %.", "The cat sleeps."]
 
@@ -79,7 +81,6 @@ def cosine(one: list[float], other: list[float]) -> float:
     return math.fsum(a * b for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.models
 def test_own_vectors_by_the_clients_default(client: openai.OpenAI, server: ServerHandle) -> None:
     raw = client.embeddings.with_raw_response.create(model=OWN, input=TEXTS)
     found = raw.parse()
@@ -98,7 +99,6 @@ def test_own_vectors_by_the_clients_default(client: openai.OpenAI, server: Serve
     assert kept.input_tokens == found.usage.prompt_tokens
 
 
-@pytest.mark.models
 def test_numbers_and_base64_are_the_same_vectors(client: openai.OpenAI) -> None:
     coded = client.embeddings.create(model=OWN, input=TEXTS[0])
     plain = client.embeddings.create(
@@ -107,7 +107,6 @@ def test_numbers_and_base64_are_the_same_vectors(client: openai.OpenAI) -> None:
     assert coded.data[0].embedding == pytest.approx(plain.data[0].embedding, abs=1e-7)
 
 
-@pytest.mark.models
 def test_the_async_client_is_served_too(server: ServerHandle) -> None:
     async def main() -> list[Any]:
         async with openai.AsyncOpenAI(
@@ -187,7 +186,6 @@ def test_errors_arrive_as_the_clients_own(
     assert caught.value.code == code
 
 
-@pytest.mark.models
 def test_an_encoder_does_not_chat(client: openai.OpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model=OWN, messages=[{"role": "user", "content": "hi"}])

@@ -1,9 +1,10 @@
 """kill -9 of a process that records: what was acknowledged is there, nothing is damaged.
 
-``durable``: every row whose caller went on is in the database. ``fast``: at most 50 ms of traffic
-is missing. The recorder waits at most 20 ms for a batch, and then for one commit; a machine that
-runs other suites beside this one may hold a commit up for longer, so that the bound here is that of
-the time which the recorder itself had: rows put before the last commit began plus 50 ms.
+``durable``: every row whose caller went on is in the database. ``fast``: only the newest moments
+are missing. The recorder waits at most 20 ms for a batch, so that 50 ms of traffic are at risk
+where a commit takes its usual few milliseconds. A machine that runs other suites beside this one
+may hold a commit up for longer; the bound here leaves room for that and still tells a batch from a
+backlog.
 
 Each victim is forked from a process that has imported everything and has one thread.
 """
@@ -26,8 +27,7 @@ import pytest
 from inhouse.db.unit import Database
 
 CALLERS = 16
-AT_RISK_S = 0.05
-SLACK_S = 0.1
+AT_RISK_S = 0.15
 KILLS = {"sqlite": 30, "postgresql": 5}
 
 TEMPLATE = """
@@ -108,7 +108,7 @@ class Template:
         assert self.process.stdout.readline() == "dead\n"
         data = b"".join(seen) + rest
         data = data[: len(data) // _SIZE * _SIZE]
-        return [Acknowledged(at, id.decode()) for at, id in struct.iter_unpack("<d36s", data)]
+        return [Acknowledged(at, row.decode()) for at, row in struct.iter_unpack("<d36s", data)]
 
 
 _SIZE = struct.calcsize("<d36s")
@@ -125,16 +125,14 @@ def template(tmp_path: Path) -> Iterator[Template]:
     made.process.stdout.close()
 
 
-def stored(database: Database) -> set[str]:
+def look_into(database: Database) -> tuple[set[str], int]:
+    """The ids of the rows that are there, and how many calls were counted as spent with them."""
+    query = "SELECT id, (SELECT sum(requests) FROM spent) FROM interaction"
     with database.read() as unit:
         if database.is_sqlite:
             assert unit.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-        return {row[0] for row in unit.exec_driver_sql("SELECT id FROM interaction")}
-
-
-def counted(database: Database) -> int:
-    with database.read() as unit:
-        return int(unit.exec_driver_sql("SELECT coalesce(sum(requests), 0) FROM spent").scalar())
+        rows = unit.exec_driver_sql(query).all()
+    return {row[0] for row in rows}, int(rows[0][1])
 
 
 @pytest.mark.parametrize("durability", ["durable", "fast"])
@@ -144,15 +142,12 @@ def test_a_killed_process_loses_only_what_it_may(
     for seed in range(KILLS[database.engine.dialect.name]):
         seconds = random.Random(seed).uniform(0.1, 0.3)
         acknowledged = template.run_until_killed(database_url, durability, seconds)
-        kept = stored(database)
+        kept, counted = look_into(database)
         missing = [row for row in acknowledged if row.id not in kept]
         assert len(acknowledged) > CALLERS
-        assert counted(database) == len(kept)
+        assert counted == len(kept)
         if durability == "durable":
             assert missing == []
-            continue
-        killed_at = acknowledged[-1].at
-        lost_s = killed_at - min((row.at for row in missing), default=killed_at)
-        assert lost_s <= AT_RISK_S + SLACK_S
-        newest = max(row.at for row in acknowledged if row.id in kept)
-        assert all(row.at >= newest - 0.005 for row in missing), "only the newest may be missing"
+        else:
+            assert missing == acknowledged[len(acknowledged) - len(missing) :], "the newest only"
+            assert not missing or acknowledged[-1].at - missing[0].at <= AT_RISK_S

@@ -201,6 +201,28 @@ def test_streams_share_a_connection_and_a_closed_one_is_given_up(upstream) -> No
     run(upstream, work)
 
 
+def test_an_end_that_comes_after_done_keeps_the_connection(upstream) -> None:
+    heard = threading.Event()
+
+    async def behave(exchange: Exchange) -> None:
+        headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+        body = told(["a"]).whole
+        await exchange.send(head(200, None, headers) + b"%x\r\n%b\r\n" % (len(body), body))
+        await asyncio.to_thread(heard.wait)
+        await exchange.send(b"0\r\n\r\n")
+
+    async def work(backend: UpstreamBackend) -> None:
+        for _ in range(3):
+            heard.clear()
+            async for piece in await backend.stream(CHAT):
+                if piece.endswith(DONE):
+                    heard.set()
+
+    upstream.script = {"m": behave}
+    run(upstream, work)
+    assert upstream.connections == 1
+
+
 def test_a_first_piece_may_be_the_whole_stream(upstream) -> None:
     whole = told(["a"]).whole
     body, _ = listen(upstream, raw_stream(whole), asking(**ASKED))

@@ -12,7 +12,7 @@ import pytest
 
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import BackendError, Invalid
-from inhouse.inference.base import Judgements, Message, Question, Usage
+from inhouse.inference.base import Judgements, Message, Question, Reply, Usage
 from inhouse.inference.decisions import AT_ONCE, answer_typed, decide, judge_by_chat
 from inhouse.inference.engines.lm_decide import Priors, judged, scoring
 from inhouse.inference.wire import Wire
@@ -106,6 +106,10 @@ def by_chat(
     return run(upstream, behaviour, lambda wire: judge_by_chat(wire, "m", TEXT, questions))
 
 
+def typed(upstream: ScriptedUpstream, body: Any, question: Question) -> Reply:
+    return run(upstream, json_body(body), lambda wire: answer_typed(wire, "m", question))
+
+
 def letters(shares: Mapping[str, float], **message: Any) -> dict[str, Any]:
     """A chat completion of one token, with these tokens as the likeliest."""
     body = completion(next(iter(shares), ""), **message)
@@ -197,11 +201,7 @@ def test_a_tasks_question_is_asked_with_its_prompt(upstream: ScriptedUpstream) -
         ],
     }
     question = Question(task=MOOD, text=TEXT, messages=(Message("user", f"Mood? {TEXT}"),))
-    reply = run(
-        upstream,
-        json_body({**NATIVE, "answers": [answer]}),
-        lambda wire: answer_typed(wire, "m", question),
-    )
+    reply = typed(upstream, {**NATIVE, "answers": [answer]}, question)
     assert reply.output == {"label": "good"}
     assert reply.probabilities == pytest.approx({"bad": 0.1, "good": 0.9})
     assert (reply.model, reply.usage.input_tokens) == ("decider-1", 40)
@@ -225,11 +225,7 @@ def test_a_score_with_levels_is_their_expected_value(upstream: ScriptedUpstream)
             {"label": "good", "value": 1, "probability": 0.75},
         ],
     }
-    reply = run(
-        upstream,
-        json_body({**NATIVE, "answers": [answer]}),
-        lambda wire: answer_typed(wire, "m", Question(task=RATING, text=TEXT)),
-    )
+    reply = typed(upstream, {**NATIVE, "answers": [answer]}, Question(task=RATING, text=TEXT))
     assert reply.output == {"value": pytest.approx(0.75)}
     assert upstream.requests[0].body["questions"][0]["levels"] == [
         {"label": "bad"},
@@ -241,19 +237,11 @@ def test_what_a_decision_model_cannot_answer(upstream: ScriptedUpstream) -> None
     bare = TaskSpec(name="bare", kind=TaskKind.SCORE, description="", prompt="{{ input }}")
     for question in (Question(task=bare, text=TEXT), Question(messages=(Message("user", "x"),))):
         with pytest.raises(BackendError) as caught:
-            run(
-                upstream,
-                json_body(NATIVE),
-                lambda wire, question=question: answer_typed(wire, "m", question),
-            )
+            typed(upstream, NATIVE, question)
         assert caught.value.code == "unsupported"
     assert not upstream.requests
     with pytest.raises(BackendError) as caught:
-        run(
-            upstream,
-            json_body({"answers": [{"type": "refusal"}]}),
-            lambda wire: answer_typed(wire, "m", Question(task=MOOD, text=TEXT)),
-        )
+        typed(upstream, {"answers": [{"type": "refusal"}]}, Question(task=MOOD, text=TEXT))
     assert caught.value.code == "upstream-refused"
 
 

@@ -58,6 +58,16 @@ def test_calls_and_tries_are_added_up(database: Database) -> None:
         assert totals(unit, DAY) == expected
 
 
+def test_tries_of_engines_are_not_calls(sqlite_database: Database) -> None:
+    engine = Spending(upstream="", tries=3, tokens=12, cost=0.0)
+    up = Spending(upstream="up", tries=1, tokens=8, cost=0.5)
+    row = record(input_tokens=15, output_tokens=5, cost=0.5, spendings=(up, engine))
+    with sqlite_database.write() as unit:
+        insert(unit, [row])
+    with sqlite_database.read() as unit:
+        assert totals(unit, DAY) == [spent("", "", 1, 12, 0.0), spent("", "up", 1, 8, 0.5)]
+
+
 def test_totals_are_of_one_day_in_utc_and_of_all_processes_but_one(database: Database) -> None:
     zone = timezone(timedelta(hours=-5))
     late = datetime(2026, 1, 31, 23, 30, tzinfo=zone)

@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from inhouse.client.batch import BatchRequest, BatchResponse
+from inhouse.client.decisions import DecisionMessage, DecisionRequest, DecisionResponse
+from inhouse.client.embeddings import EmbeddingRequest, EmbeddingResponse
 from inhouse.client.models import (
     ChatRequest,
     ChatResponse,
@@ -25,6 +28,13 @@ _MODELS = (
     FeedbackResponse,
     ChatRequest,
     ChatResponse,
+    BatchRequest,
+    BatchResponse,
+    DecisionRequest,
+    DecisionResponse,
+    DecisionMessage,
+    EmbeddingRequest,
+    EmbeddingResponse,
     Problem,
     OpenAIError,
 )
@@ -34,7 +44,7 @@ _STATUSES = {
     "403": "A key whose role may not.",
     "404": "No such task, version or upstream.",
     "409": "The idempotency key was used for another request.",
-    "413": "The body is over 10 MiB.",
+    "413": "The body is over the limit (`server.body_limit_mb`).",
     "415": "The body is not declared as JSON.",
     "422": "A field does not fit; the message names it.",
     "429": "A limit is used up; see Retry-After.",
@@ -45,6 +55,7 @@ _HEADERS = {
     "x-inhouse-interaction-id": "The recorded call.",
     "x-inhouse-model-version": "The reference that answered; empty when none could.",
     "x-inhouse-arm": "incumbent, candidate, pinned or forced.",
+    "x-inhouse-warning": "Which limits are nearly used up; absent when none is.",
 }
 _IDEMPOTENCY = {
     "name": "Idempotency-Key",
@@ -107,7 +118,39 @@ def _add(document: dict[str, Any]) -> None:
             refs[OpenAIError],
             [_UNIT],
         ),
+        "/v1/decisions": _post(
+            "Ask typed questions in OpenAI's format",
+            refs[DecisionRequest],
+            refs[DecisionResponse],
+            refs[OpenAIError],
+            [_UNIT],
+        ),
+        "/v1/embeddings": _post(
+            "Turn texts into vectors in OpenAI's format",
+            refs[EmbeddingRequest],
+            refs[EmbeddingResponse],
+            refs[OpenAIError],
+            [_UNIT],
+        ),
+        "/v1/tasks/{task}/run-batch": _post(
+            "Ask a task many times at once",
+            refs[BatchRequest],
+            refs[BatchResponse],
+            refs[Problem],
+            [_TASK],
+        ),
     }
+    decisions = document["paths"]["/v1/decisions"]["post"]["responses"]["200"]["headers"]
+    decisions["x-inhouse-calibrated"] = {
+        "description": "true when the probabilities are the model's own, false when it only said "
+        "its answer.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+    _say_that_it_streams(document["paths"]["/v1/chat/completions"]["post"])
+
+
+def _say_that_it_streams(operation: dict[str, Any]) -> None:
+    operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
 
 
 def _post(

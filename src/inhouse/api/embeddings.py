@@ -71,11 +71,11 @@ def inputs_of(given: str | Sequence[Any]) -> list[Any]:
     """
     inputs: list[Any] = [given] if isinstance(given, str) or _are_tokens(given) else list(given)
     if not inputs or any(not one for one in inputs if not isinstance(one, int)):
-        raise _refused("input: there is nothing to embed, or an empty text among the inputs")
+        raise _refused("there is nothing to embed, or an empty text among the inputs")
     if len({type(one) for one in inputs}) > 1 or isinstance(inputs[0], int):
-        raise _refused("input: all inputs are texts, or all are lists of token ids")
+        raise _refused("all inputs are texts, or all are lists of token ids")
     if len(inputs) > MOST_INPUTS:
-        raise _refused(f"input: {len(inputs)} inputs are over {MOST_INPUTS}")
+        raise _refused(f"{len(inputs)} inputs are more than {MOST_INPUTS}")
     return inputs
 
 
@@ -101,5 +101,10 @@ def _are_tokens(given: Sequence[Any]) -> bool:
     return bool(given) and all(isinstance(one, int) for one in given)
 
 
-def _refused(message: str) -> BadRequest:
-    return BadRequest(message, field="input", code="embedding-input")
+def _refused(why: str) -> BadRequest:
+    return BadRequest(
+        f"input: {why}",
+        field="input",
+        code="embedding-input",
+        hint="send a text, up to 2048 texts, or lists of token ids; none of them empty",
+    )

@@ -167,6 +167,7 @@ class HotRoutes:
                 idempotency_key=key,
                 at=self._app.clock.now(),
                 catalog=self._app.catalog,
+                redactor=self._app.content.redactor,
             )
         return FeedbackResponse(
             id=stored.id,

@@ -42,6 +42,7 @@ def add(
             idempotency_key=idempotency_key,
             at=context.app.clock.now(),
             catalog=context.app.catalog,
+            redactor=context.app.content.redactor,
         )
     if as_json:
         context.print_json(stored)
@@ -72,6 +73,7 @@ def import_file(
             catalog=context.app.catalog,
             clock=context.app.clock,
             author=author or context.actor,
+            redactor=context.app.content.redactor,
         )
     if as_json:
         context.print_json(asdict(report))

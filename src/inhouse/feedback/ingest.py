@@ -13,7 +13,8 @@ from inhouse.core.clock import Clock
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.hashing import digest_of
 from inhouse.db.unit import Database, WriteUnit
-from inhouse.feedback.submit import Statement, read, store
+from inhouse.feedback.submit import Statement, read, redacted, store
+from inhouse.interactions.redact import Redactor
 from inhouse.tasks.catalog import Catalog
 
 _CHUNK = 500
@@ -39,6 +40,7 @@ def import_rows(
     catalog: Catalog,
     clock: Clock,
     author: str | None = None,
+    redactor: Redactor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FeedbackImport:
     """Store the statements of a JSON Lines file, committing 500 lines at a time.
@@ -46,10 +48,11 @@ def import_rows(
     A line is ``{interaction_id, kind, value, author?, idempotency_key?}``; ``author`` is who speaks
     where a line names nobody. A second import of the same file adds nothing; to say again what an
     earlier file said, give the line an ``idempotency_key``. A line that does not fit is named in
-    the report and changes nothing. ``progress`` is told the lines read so far.
+    the report and changes nothing. ``redactor`` is applied before anything is stored; ``progress``
+    is told the lines read so far.
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip(b" \t\r\n"))
-    reader = _Reader(author)
+    reader = _Reader(author, redactor, catalog)
     total = added = repeated = 0
     bad: list[tuple[int, str]] = []
     for chunk in _chunks(numbered):
@@ -71,8 +74,10 @@ def import_rows(
 class _Reader:
     """Turns lines into statements and remembers, per author and interaction, what was said last."""
 
-    def __init__(self, author: str | None) -> None:
+    def __init__(self, author: str | None, redactor: Redactor | None, catalog: Catalog) -> None:
         self._author = author
+        self._redactor = redactor
+        self._catalog = catalog
         self._keys: dict[tuple[str, str, str | None], tuple[Statement, str]] = {}
 
     def read(self, line: bytes) -> tuple[Statement, str]:
@@ -83,6 +88,8 @@ class _Reader:
             value=fields.get("value"),
             author=fields.get("author", self._author),
         )
+        if self._redactor is not None:
+            statement = redacted(statement, self._redactor, self._catalog)
         own = fields.get("idempotency_key")
         if own is None:
             return statement, self._content_key(statement)

@@ -20,7 +20,7 @@ _LEAST_S: Final = 0.05
 _RISE, _FALL = 0.25, 0.02
 _DOUBT: Final = 2
 _SAID = frozenset({"unparsable", "upstream-cut", "upstream-refused"})
-_UNFIT = frozenset({"unsupported", "task-mismatch", "upstream-limit"})
+_UNFIT = frozenset({"unsupported", "task-mismatch", "upstream-limit", "no-probabilities"})
 
 
 class BreakerState(StrEnum):

@@ -195,7 +195,7 @@ class Breakers:
             raise NotFound(
                 f"there is no breaker of {reference}",
                 code="breaker-not-found",
-                hint="`inhouse breakers list` has them; each begins with the first call of its model",
+                hint="`inhouse breakers list` has them; each begins with its model's first call",
             )
         guard.reset()
         return guard.view(self._clock.monotonic())

@@ -94,6 +94,8 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
 
 def recorded_reply(reply: Reply) -> dict[str, Any]:
     """What is stored of what a model said: its words, and its tool calls where it made any."""
+    if reply.raw and b'"tool_calls"' not in reply.raw:
+        return {"text": reply.content}
     choices = (reply.body or {}).get("choices")
     first = choices[0] if isinstance(choices, list) and choices else {}
     message = first.get("message") if isinstance(first, Mapping) else None

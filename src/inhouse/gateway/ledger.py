@@ -109,7 +109,7 @@ class Ledger:
         )
         self._pay(record)
         with suppress(Unavailable):
-            self._recorder.put(record)
+            self._recorder.put(record, confirm=False)
 
     def _pay(self, record: InteractionRecord) -> None:
         if not self._limiter.idle:

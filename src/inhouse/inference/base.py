@@ -131,7 +131,8 @@ class Embedding(Protocol):
 
     async def embed(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Embeddings:
         """``inputs``: texts, or lists of token ids for upstreams that take them. ``options`` are
-        the other fields of OpenAI's request. Raises BackendError, and Invalid for what it cannot do."""
+        the other fields of OpenAI's request. Raises BackendError, and Invalid for what it cannot
+        do."""
         ...
 
 

@@ -58,7 +58,7 @@ async def answer_typed(wire: Wire, model: str, question: Question) -> Reply:
     texts and a score without levels, ``upstream-refused``.
     """
     spec = question.task
-    if spec is None or not spec.words or spec.kind is TaskKind.TEXT:
+    if spec is None or not spec.words:
         raise BackendError(
             f"{wire.reference} decides between words, and this question has none",
             code="unsupported",

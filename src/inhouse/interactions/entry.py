@@ -20,7 +20,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What the tries of one call at one upstream used up; ``tries`` is at least 1."""
+    """What the tries of one call at one upstream ("" for all other backends) used up; ``tries`` is
+    at least 1."""
 
     upstream: str
     tries: int

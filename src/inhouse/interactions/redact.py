@@ -128,7 +128,8 @@ def _in_figures(
     pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str], text: str
 ) -> str:
     """Like ``pattern.sub``, for patterns of figures: the rest of the text is skipped quickly."""
-    pieces, done = [], 0
+    pieces: list[str] = []
+    done = 0
     for figures in _FIGURES.finditer(text):
         for match in pattern.finditer(text, figures.start(), figures.end() + 2):
             pieces += (text[done : match.start()], replace(match))

