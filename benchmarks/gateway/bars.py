@@ -31,6 +31,16 @@ def _errors_when_dead(result: Result) -> float | None:
     return _of(result, "failing", _OWN, "dead", "client_errors")
 
 
+def _tries_when_hanging(result: Result) -> float | None:
+    return _of(result, "failing", _OWN, "hang", "tries_at_the_broken_one")
+
+
+def _stalls(result: Result) -> float | None:
+    """The worst repetition; the middle one would hide a stall."""
+    found: Mapping[str, float] = result.get("streams", {}).get(_OWN, {}).get("pauses_of_40_ms", {})
+    return found.get("max")
+
+
 def _unequal(result: Result) -> float | None:
     return sum(not one["equal"] for one in result.get("checks", ())) if "checks" in result else None
 
@@ -57,9 +67,11 @@ _BARS: Final[tuple[tuple[str, str, float, Callable[[Result], float | None]], ...
     ("p99 ms at 100/s, open loop", "<=", 2.0, _at("open", _OWN, "p99_ms")),
     ("ms added to the first token, p50", "<=", 1.0, _at(*_STREAM, "added_first_p50_ms")),
     ("CPU ms a chunk", "<=", 0.05, _at(*_STREAM, "cpu_ms_per_chunk")),
+    ("pauses of 40 ms in streams", "<=", 0, _stalls),
     ("share of streams identical to the mock's", ">=", 1.0, _at(*_STREAM, "identical")),
     ("share of tries at a dead primary", "<=", 0.01, _at("failing", _OWN, "dead", "tries_share")),
     ("client errors with a dead primary", "<=", 0, _errors_when_dead),
+    ("tries at a hanging primary", "<=", 5, _tries_when_hanging),
     ("s until ready", "<=", 1.5, _at("starts", _OWN, "ready_s")),
     ("MB held without models", "<=", 120, _at("starts", _OWN, "rss_mb")),
     ("growth of memory over the requests", "<=", 0.05, _at("growth", "growth")),

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from inhouse.cli.main import app
+from inhouse.cli.project import TEMPLATE
+from inhouse.client.sync import Client
+from inhouse.settings import Settings
+from inhouse.tasks.catalog import load_catalog
+from inhouse.testing.upstream_behaviours import completion, json_body
+from inhouse.testing.upstream_exchange import Behaviour, Request
 from inhouse.testing.upstream_server import ScriptedUpstream
 
-DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+CALL, OPERATE = "how-to/call-the-gateway.md", "how-to/operate-the-gateway.md"
+PRINTED_URL = "http://127.0.0.1:8040"
+
+
+def _blocks(page: str, kind: str) -> list[str]:
+    """The fenced blocks of one kind, without the indentation of a list around them."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{kind}\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+def _lines(page: str, program: str) -> list[list[str]]:
+    """Every ``$ program ...`` line of a page's console blocks; a backslash continues it."""
+    text = "".join(_blocks(page, "console")).replace("\\\n", " ")
+    start = f"$ {program}"
+    lines = [line for line in text.splitlines() if line.startswith(start)]
+    return [shlex.split(line[2:], comments=True) for line in lines]
 
 
 def _commands(page: str) -> list[list[str]]:
-    """Every ``$ inhouse ...`` line of a page's console blocks."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
-    return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ inhouse")]
+    return _lines(page, "inhouse")
 
 
-def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def _run(
+    arguments: list[str], folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "inhouse.cli.main", *arguments],
         capture_output=True,
@@ -33,7 +64,38 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
         timeout=300,
         cwd=folder,
         check=False,
+        env=os.environ | environment,
     )
+
+
+def _model(request: Request) -> Behaviour | str:
+    """The model that the pages ask: it knows an urgent message, and the letters of options."""
+    if not request.body.get("logprobs"):
+        return "now" if "How soon" in json.dumps(request.body.get("messages")) else "Blue."
+    body = completion("A")
+    top = [{"token": "A", "logprob": math.log(0.9)}, {"token": "B", "logprob": math.log(0.1)}]
+    body["choices"][0]["logprobs"] = {"content": [{"token": "A", "top_logprobs": top}]}
+    return json_body(body)
+
+
+@contextmanager
+def _served(page: str, folder: Path) -> Iterator[str]:
+    """The project that a page declares, its models scripted, and the URL of its server."""
+    with ScriptedUpstream(_model) as upstream:
+        declared = re.sub(r'"http://localhost:[^"]*"', f'"{upstream.base_url}"', _toml(page))
+        (folder / "inhouse.toml").write_text(declared + "[server]\nport = 0\n", encoding="utf-8")
+        command = [sys.executable, "-m", "inhouse.cli.main", "serve"]
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                yield server.stdout.readline().split()[1]
+            finally:
+                server.terminate()
+        assert server.returncode == 0
+
+
+def _toml(page: str) -> str:
+    return "\n".join(_blocks(page, "toml"))
 
 
 def test_what_the_tutorial_says_to_doubt_with(tmp_path: Path) -> None:
@@ -91,3 +153,101 @@ def test_a_task_and_an_upstream_of_one_s_own(tmp_path: Path) -> None:
         built = _run(["dataset", "build", "urgency", "--json"], tmp_path)
         assert built.returncode == 0, built.stderr
         assert '"content_hash"' in built.stdout
+
+
+def test_the_python_of_the_page_on_calling(tmp_path: Path) -> None:
+    with _served(CALL, tmp_path) as url:
+        script = "\n".join(_blocks(CALL, "python")).replace(PRINTED_URL, url)
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        with Client(url) as client:
+            client.run("urgency", "Is it over?")
+    assert "Blue." in done.stdout
+    assert "now 1.0" in done.stdout
+    assert done.stdout.count("{'label': 'now'}") == 2
+
+
+def test_the_commands_of_the_page_on_calling(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"input": "Fire!", "id": 7}\n"Lunch?"\n', encoding="utf-8")
+    with _served(CALL, tmp_path) as url:
+        commands = [one for one in _commands(CALL) if one[1] not in ("serve", "store")]
+        assert len(commands) == 3
+        for command in commands:
+            done = _run([word.replace(PRINTED_URL, url) for word in command[1:]], tmp_path)
+            assert done.returncode == 0, (command, done.stderr)
+        (request,) = _lines(CALL, "curl")
+        if shutil.which("curl"):
+            words = [word.replace(PRINTED_URL, url) for word in request]
+            asked = subprocess.run(words, capture_output=True, check=True)
+            assert json.loads(asked.stdout)["output"] == {"label": "now"}
+    for name in ("out.jsonl", "served.jsonl"):
+        lines = [json.loads(line) for line in (tmp_path / name).read_text("utf-8").splitlines()]
+        assert [(line.get("id"), line["output"]["label"]) for line in lines] == [
+            (7, "now"),
+            (None, "now"),
+        ]
+
+
+def test_the_commands_of_the_page_on_operating(tmp_path: Path) -> None:
+    commands = [command[1:] for command in _commands(OPERATE)]
+    assert len(commands) >= 7
+    with _served(OPERATE, tmp_path) as url:
+        with Client(url) as client:
+            assert client.run("assistant", "Why is the sky blue?").output == {"text": "Blue."}
+        made = _run(["keys", "create", "--name", "admin", "--role", "admin", "--json"], tmp_path)
+        own = json.loads(made.stdout)
+        for command in commands:
+            words = [own["id"] if word == "KEY_ID" else word for word in command]
+            done = _run(words, tmp_path, INHOUSE_URL=url, INHOUSE_KEY=own["key"])
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("page", ["dead-upstream.md", "disk-full.md"])
+def test_the_commands_of_a_runbook(page: str, tmp_path: Path) -> None:
+    with _served(CALL, tmp_path) as url:
+        with Client(url) as client:
+            client.run("urgency", "Fire!")
+        for command in _commands(f"runbooks/{page}"):
+            done = _run(command[1:], tmp_path, INHOUSE_URL=url)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def test_what_init_writes_is_valid_with_every_line_switched_on(tmp_path: Path) -> None:
+    lines = [re.sub(r"^# (?=\[|\w+ = )", "", line) for line in TEMPLATE.splitlines()]
+    declared = tomllib.loads("\n".join(lines))
+    assert {"recording", "limits", "breaker", "upstreams", "tasks"} <= declared.keys()
+    assert len(load_catalog(Settings(**declared, folder=tmp_path)).all()) == 2
+
+
+def test_the_systemd_unit(tmp_path: Path) -> None:
+    unit = (ROOT / "deploy" / "inhouse.service").read_text(encoding="utf-8")
+    found = re.search(r"^ExecStart=(\S+) (.*)$", unit, re.MULTILINE)
+    assert found is not None
+    assert found[2].split() == ["--dir", "/var/lib/inhouse", "serve"]
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    copy = tmp_path / "inhouse.service"
+    copy.write_text(unit.replace(found[1], sys.executable), encoding="utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_compose_file() -> None:
+    text = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+    services = yaml.safe_load(text)["services"]
+    ours = services["inhouse"]
+    assert ours["command"] == ["serve"]
+    assert "@database/" in ours["environment"]["INHOUSE_DATABASE__URL"]
+    assert ours["environment"]["INHOUSE_SERVER__HOST"] == "0.0.0.0"
+    copied = re.findall(r"COPY (.*) \S+", ours["build"]["dockerfile_inline"])
+    names = " ".join(copied).split()
+    assert names
+    assert [name for name in names if not (ROOT / name).exists()] == []

@@ -241,11 +241,11 @@ def test_a_new_revision_is_followed_by_the_other(
 ) -> None:
     one, other = pair
     for round_ in range(3):
-        to, back = {"candidate": "up/new", "weight": 100}, {"reason": f"round {round_}"}
-        moved = one.ask("/v1/routes/mood", to)
+        why = {"reason": f"round {round_}"}
+        moved = one.ask("/v1/routes/mood", {"candidate": "up/new", "weight": 100, **why})
         assert (moved.status, one.run().model) == (200, "up/new"), "itself at once"
         follows(stalls, lambda: other.run().model == "up/new")
-        assert other.ask("/v1/routes/mood/rollback", back).status == 200
+        assert other.ask("/v1/routes/mood/rollback", why).status == 200
         assert other.run().model == "up/old"
         follows(stalls, lambda: one.run().model == "up/old")
 

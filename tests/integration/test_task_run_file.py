@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from inhouse.gateway.keys import Role, create
 from inhouse.interactions.search import search
 from inhouse.settings import load_settings
 from inhouse.testing.upstream_behaviours import answer, hang, in_turn, status
-from inhouse.testing.upstream_exchange import Behaviour, Request
+from inhouse.testing.upstream_exchange import Behaviour, Exchange, Request
 from inhouse.testing.upstream_server import ScriptedUpstream
 
 
@@ -225,19 +226,26 @@ def test_ctrl_c_lets_calls_finish_and_says_how_to_go_on(
     project: Path, script: Script, upstream: ScriptedUpstream
 ) -> None:
     texts = write_inputs(project, 50)
-    script.special = dict.fromkeys(texts[10:14], answer("negative", delay_s=1.0))
+    interrupted = threading.Event()
+
+    async def held(exchange: Exchange) -> None:
+        await asyncio.to_thread(interrupted.wait, 30)
+        await answer("negative")(exchange)
+
+    script.special = dict.fromkeys(texts[10:14], held)
     with subprocess.Popen(
         command(project, "--concurrency", "4"), stderr=subprocess.PIPE, text=True
     ) as process:
+        assert process.stderr is not None
         upstream.wait_until(lambda: set(texts[10:14]) <= set(script.asked), 30)
         process.send_signal(signal.SIGINT)
+        while "finishing the calls under way" not in process.stderr.readline():
+            pass
+        interrupted.set()
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
-    assert "finishing the calls under way" in said
-    assert "the same command goes on from there" in said
-    done = len(outcome(project))
-    assert 14 <= done < 50
-    assert f"{done} of 50 lines are done" in said
+    assert "14 of 50 lines are done; the same command goes on from there" in said
+    assert [line["id"] for line in outcome(project)] == texts[:14]
     run(project)
     assert [line["id"] for line in outcome(project)] == texts
     assert set(script.asked.values()) == {1}

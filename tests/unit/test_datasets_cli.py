@@ -17,6 +17,7 @@ from inhouse.core.ids import new_id
 from inhouse.db.unit import Database
 from inhouse.feedback.submit import list_for
 from inhouse.interactions import record
+from inhouse.interactions.content import EVERYTHING
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
@@ -40,7 +41,9 @@ def app(
     sqlite_database: Database, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> SimpleNamespace:
     """The parts of the product that these commands use, over a fresh database."""
-    app = SimpleNamespace(database=sqlite_database, catalog=Catalog([SPEC]), clock=clock)
+    app = SimpleNamespace(
+        database=sqlite_database, catalog=Catalog([SPEC]), clock=clock, content=EVERYTHING
+    )
     opened = context.Context(Path())
     opened.__dict__["app"] = app
     monkeypatch.setattr(context, "_context", opened)

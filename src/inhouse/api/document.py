@@ -24,12 +24,12 @@ from inhouse.client.models import (
 _MODELS = (
     RunRequest,
     RunResponse,
+    BatchRequest,
+    BatchResponse,
     FeedbackRequest,
     FeedbackResponse,
     ChatRequest,
     ChatResponse,
-    BatchRequest,
-    BatchResponse,
     DecisionRequest,
     DecisionResponse,
     DecisionMessage,
@@ -96,6 +96,7 @@ def _add(document: dict[str, Any]) -> None:
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}, {}]
+    _tell_errors(document, refs)
     document["paths"] |= {
         "/v1/tasks/{task}/run": _post(
             "Ask a task",
@@ -103,6 +104,13 @@ def _add(document: dict[str, Any]) -> None:
             refs[RunResponse],
             refs[Problem],
             [_TASK, _IDEMPOTENCY],
+        ),
+        "/v1/tasks/{task}/run-batch": _post(
+            "Ask a task for many inputs",
+            refs[BatchRequest],
+            refs[BatchResponse],
+            refs[Problem],
+            [_TASK],
         ),
         "/v1/feedback": _post(
             "Say something about an interaction",
@@ -132,13 +140,6 @@ def _add(document: dict[str, Any]) -> None:
             refs[OpenAIError],
             [_UNIT],
         ),
-        "/v1/tasks/{task}/run-batch": _post(
-            "Ask a task many times at once",
-            refs[BatchRequest],
-            refs[BatchResponse],
-            refs[Problem],
-            [_TASK],
-        ),
     }
     decisions = document["paths"]["/v1/decisions"]["post"]["responses"]["200"]["headers"]
     decisions["x-inhouse-calibrated"] = {
@@ -151,6 +152,22 @@ def _add(document: dict[str, Any]) -> None:
 
 def _say_that_it_streams(operation: dict[str, Any]) -> None:
     operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+
+
+def _tell_errors(document: dict[str, Any], refs: dict[Any, dict[str, Any]]) -> None:
+    """What FastAPI says of errors gives way to what this server answers."""
+    for path, operations in document["paths"].items():
+        model = OpenAIError if path.startswith("/v1/models") else Problem
+        kind = "json" if model is OpenAIError else "problem+json"
+        refused = {
+            "description": "Refused, or failed; `code` is stable and `hint` says what to do.",
+            "content": {f"application/{kind}": {"schema": refs[model]}},
+        }
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = refused
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
 
 
 def _post(

@@ -11,12 +11,30 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from inhouse.api.body import Gone, Scope
 
 T = TypeVar("T")
+LONGEST_HEAD: Final = 128 * 1024
 _HANG_UP: Final = "inhouse.hang_up"
 
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which tells a call at once that its caller is gone. Nothing has to watch
     the connection for that, and a call costs no second task."""
+
+    _head_size: int | None = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_size is not None:
+            self._head_size += len(data)
+            if self._head_size > LONGEST_HEAD:
+                self.send_400_response(f"the head is over {LONGEST_HEAD // 1024} KiB")
+
+    def on_message_begin(self) -> None:
+        self._head_size = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_size = None
+        super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

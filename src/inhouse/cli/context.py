@@ -26,8 +26,10 @@ class Context:
     def app(self) -> App:
         """The wired product over the project folder; the database is brought up to date."""
         from inhouse.bootstrap import bootstrap
+        from inhouse.cli.logs import configure_logs
         from inhouse.settings import load_settings
 
+        configure_logs()
         return bootstrap(load_settings(self.folder))
 
     @property

@@ -14,9 +14,7 @@ def serve(
     """Run the gateway, the control API and the embedded job worker."""
     from inhouse.api.serve import serve as run
     from inhouse.cli.context import open_context
-    from inhouse.cli.logs import configure_logs
 
-    configure_logs()
     context = open_context()
     settings = context.app.settings.server
 
@@ -39,9 +37,7 @@ def worker(
     import threading
 
     from inhouse.cli.context import open_context
-    from inhouse.cli.logs import configure_logs
 
-    configure_logs()
     app = open_context().app
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

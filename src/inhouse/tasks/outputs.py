@@ -34,6 +34,8 @@ _REFUSAL = re.compile(
     r"as an ai|i apologi[sz]e|unable to (?:determine|assess|provide))",
     re.IGNORECASE,
 )
+_DENIAL = re.compile(r"(?:\bnot|n't|n’t|\bneither|\bnor)\s+(?:\w+\s+)?$")
+_NEAR = 64
 _KEYS = ("value", "label", "score", "sentiment", "bias", "answer", "rating", "result", "class")
 _FAR = 0.5
 KEYS = {TaskKind.CHOICE: "label", TaskKind.SCORE: "value", TaskKind.TEXT: "text"}
@@ -127,7 +129,7 @@ def _structured(text: str) -> Any:
     for candidate in candidates:
         try:
             return msgspec.json.decode(candidate)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             continue
     return None
 
@@ -166,10 +168,7 @@ def _mentioned(labels: tuple[str, ...], folded: str) -> list[str]:
         hits = list(pattern.finditer(folded))
         if not hits:
             continue
-        if any(
-            re.search(r"(?:\bnot|n't|n’t|\bneither|\bnor)\s+(?:\w+\s+)?$", folded[: h.start()])
-            for h in hits
-        ):
+        if any(_DENIAL.search(folded[max(0, h.start() - _NEAR) : h.start()]) for h in hits):
             raise Unparsable("a label is denied")
         found.append(label)
         folded = pattern.sub(" ", folded)
