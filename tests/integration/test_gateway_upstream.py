@@ -18,6 +18,7 @@ from inhouse.core.errors import BackendError, Unavailable
 from inhouse.core.ids import new_id
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
+from inhouse.gateway.body import ChatBody
 from inhouse.gateway.chats import Chats
 from inhouse.gateway.entry import Call, ChatCall, ChatOutcome, Outcome
 from inhouse.gateway.mirror import Poller
@@ -81,7 +82,8 @@ class World:
         return self._within(lambda: self.gateway.run(self.call(text)))
 
     def chat(self, body: dict[str, Any], model: str) -> ChatOutcome:
-        chat = ChatCall(interaction_id=new_id(), reference=f"up/{model}", body=body)
+        given = ChatBody.of(json.dumps(body).encode())
+        chat = ChatCall(interaction_id=new_id(), reference=f"up/{model}", body=given)
         return self._within(lambda: self.chats.answer(chat))
 
     def call(self, text: str = "Profits doubled.") -> Call:

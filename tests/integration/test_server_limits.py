@@ -406,14 +406,30 @@ def test_budgets_survive_a_kill(tmp_path: Path, upstream: ScriptedUpstream) -> N
     assert answered == [12, 8]
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
+def start(folder: Path, log: int | None = None) -> tuple[subprocess.Popen[str], str]:
     command = [sys.executable, "-m", "inhouse.cli.main", "--dir", str(folder), "serve"]
-    process = subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True)
+    command += ["--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
-    line = process.stdout.readline()
+    with process.stdout:
+        line = process.stdout.readline()
     assert line.startswith("inhouse http"), line
-    process.stdout.close()
     return process, line.split()[1]
+
+
+def test_a_log_that_cannot_be_written_fails_no_call(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    """The first call that comes near its limit is logged, to somebody who left."""
+    write_project(tmp_path, upstream, "requests_per_day = 5")
+    process, url = start(tmp_path, subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.close()
+    caller = Caller(url)
+    assert [caller.ask(*RUN).status for _ in range(6)] == [200] * 5 + [429]
+    caller.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
 
 
 def invoke(function: Callable[..., None] | typer.Typer, *arguments: str) -> Any:

@@ -94,6 +94,9 @@ class Caller:
 class Project:
     """A project folder, its database, and the upstream of its tasks."""
 
+    flush: Callable[[], None]
+    """Waits until everything is recorded."""
+
     def __init__(self, folder: Path, upstream: ScriptedUpstream, recording: str) -> None:
         self.folder = folder
         self.upstream = upstream
@@ -148,7 +151,7 @@ def make(tmp_path: Path, upstream: ScriptedUpstream) -> Iterator[Make]:
         handle = serve_in_thread(app)
         caller = Caller(handle.url)
         stops.extend((handle.stop, caller.close))
-        project.flush = app.recorder.flush  # type: ignore[attr-defined]
+        project.flush = app.recorder.flush
         return project, caller
 
     yield build
@@ -203,7 +206,7 @@ def test_what_is_stored_is_redacted_and_what_is_sent_is_not(
     assert answer.json["output"] == {"text": f"Say: {PERSONAL}"}, "the caller gets what was said"
     sent = [json.dumps(request.body) for request in upstream.requests]
     assert all(PERSONAL in body for body in sent)
-    project.flush()  # type: ignore[attr-defined]
+    project.flush()
     stored = project.everything()
     assert not [one for one in (MAIL, CARD, OWN) if one in stored]
     (row,) = project.query(
@@ -228,11 +231,22 @@ def test_what_people_say_about_a_call_is_redacted_too(make: Make) -> None:
 def test_hashes_only_keeps_no_word(make: Make) -> None:
     project, caller = make('content = "hashes"')
     answer = ask_everything(caller)
-    project.flush()  # type: ignore[attr-defined]
+    project.flush()
     (row,) = project.query("SELECT input, output, raw FROM interaction WHERE id = ?", answer.id)
     assert json.loads(row[0]) == {"sha256": digest_of(PERSONAL)}
     assert json.loads(row[1]) == {"sha256": digest_of(answer.json["output"])}
     assert row[2] is None or json.loads(row[2]) is None
+    assert not [one for one in (MAIL, CARD, OWN) if one in project.everything()]
+
+
+@pytest.mark.parametrize("recording", [RULES, 'content = "hashes"'], ids=["redacted", "hashes"])
+def test_an_answer_kept_for_repeats_cannot_be_read_by_others(make: Make, recording: str) -> None:
+    project, caller = make(recording)
+    again = {"idempotency-key": "once"}
+    first, second = (caller.ask(TALK, {"input": PERSONAL}, **again) for _ in range(2))
+    assert (first.status, first.json["output"]) == (200, {"text": f"Say: {PERSONAL}"})
+    assert (second.status, second.body) == (200, first.body)
+    project.flush()
     assert not [one for one in (MAIL, CARD, OWN) if one in project.everything()]
 
 
@@ -294,7 +308,7 @@ def test_locked_out_calls_are_refused_and_later_answered(
     caller.wait_until(lambda: caller.ask("/readyz").status == 200)
     answered.append(caller.run())
     assert [one.status for one in answered] == [200] * len(answered)
-    project.flush()  # type: ignore[attr-defined]
+    project.flush()
     assert {one.id for one in answered} <= project.ids()
 
 
@@ -310,7 +324,7 @@ def test_locked_out_calls_are_answered_and_later_recorded(make: Make, durability
         assert [one.status for one in answered] == [200] * 5
         assert caller.ask("/readyz").status == 200
         assert project.ids() == set()
-    project.flush()  # type: ignore[attr-defined]
+    project.flush()
     assert project.ids() == {one.id for one in answered}
 
 
@@ -362,12 +376,11 @@ def test_a_full_disk(
 
     with process(tmp_path) as (pid, caller):
         with full_disk(pid, project.database):
-            caller.wait_until(lambda: ask(caller).status != 200 or failures(caller) > 3)
             if policy == "refuse":
-                caller.wait_until(lambda: caller.ask("/readyz").status == 503)
-                refused = ask(caller)
+                refused = until_refused(caller, ask)
                 assert (refused.status, refused.json["code"]) == (503, "record-failed")
             else:
+                caller.wait_until(lambda: ask(caller).status == 200 and failures(caller) > 3)
                 assert [ask(caller).status for _ in range(20)] == [200] * 20
             assert failures(caller) > 0
         caller.wait_until(lambda: caller.metric("inhouse_record_queue ") == 0)
@@ -375,6 +388,18 @@ def test_a_full_disk(
     assert len(answered) > 5
     assert set(answered) <= project.ids()
     assert project.query("PRAGMA integrity_check") == [("ok",)]
+
+
+def until_refused(caller: Caller, ask: Callable[[Caller], Answer]) -> Answer:
+    """The first answer that is none."""
+    found = [ask(caller)]
+
+    def is_refused() -> bool:
+        found.append(ask(caller))
+        return found[-1].status != 200
+
+    caller.wait_until(is_refused)
+    return found[-1]
 
 
 def failures(caller: Caller) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlalchemy import delete, insert
 
 from inhouse.core.errors import Invalid, NotFound
@@ -223,7 +224,7 @@ def test_a_call_that_named_no_unit_belongs_to_its_text(
     )
     with sqlite_database.write() as unit:
         unit.execute(insert(table_of(Meta)).values(name="salt", value="5a17"))
-        record.insert(unit, [replace(call, unit=pseudonym(bytes.fromhex("5a17"), call.id))])
+        record.insert(unit, [structs.replace(call, unit=pseudonym(bytes.fromhex("5a17"), call.id))])
         _say(unit, clock, call.id, "good")
         (example,) = collect(unit, SPEC).examples
     assert example.group == text_group("a text")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import BackendError, Invalid, NotFound, Unavailable
@@ -384,7 +385,7 @@ def test_an_input_that_is_refused_asks_nobody(make: Callable[..., World]) -> Non
 def test_an_unknown_task_is_not_found(make: Callable[..., World]) -> None:
     world = make()
     with pytest.raises(NotFound) as caught:
-        asyncio.run(world.gateway.run(replace(world.call(), task="nothing")))
+        asyncio.run(world.gateway.run(structs.replace(world.call(), task="nothing")))
     assert caught.value.code == "task-not-found"
 
 

@@ -14,6 +14,7 @@ from inhouse.core.errors import BackendError, Invalid
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import new_id
 from inhouse.db.unit import Database
+from inhouse.gateway.body import ChatBody
 from inhouse.gateway.chats import Chats
 from inhouse.gateway.entry import ChatCall, ChatOutcome
 from inhouse.inference.base import Hosting, Message, Question, Reply, Usage
@@ -61,7 +62,8 @@ class World:
         self.chats = Chats(gateway, timeout_s=0.2)
 
     def say(self, body: dict[str, Any], reference: str = "up/org/model") -> ChatOutcome:
-        chat = ChatCall(interaction_id=new_id(), reference=reference, body=body)
+        given = ChatBody.of(json.dumps(body).encode())
+        chat = ChatCall(interaction_id=new_id(), reference=reference, body=given)
         return asyncio.run(self.chats.answer(chat))
 
     def recorded(self) -> InteractionRecord:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from inhouse.core.clock import SystemClock
@@ -77,7 +77,7 @@ def stored(database: Database) -> list[str]:
 
 def test_the_record_has_the_columns_of_the_table() -> None:
     columns = {column.name for column in table_of(Interaction).columns}
-    names = {field.name for field in fields(InteractionRecord)}
+    names = set(InteractionRecord.__struct_fields__)
     assert names - {"spendings"} == columns
 
 

@@ -89,8 +89,13 @@ def _too_large(limit: int) -> TooLarge:
 
 def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Decode a body. Raises BadRequest when it is not JSON, FieldError when a field is wrong."""
+    return parse_with(decoder.decode, body)
+
+
+def parse_with(decode: Callable[[bytes], T], body: bytes) -> T:
+    """The same with any function that raises what a decoder raises."""
     try:
-        return decoder.decode(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -4,16 +4,48 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from inhouse.api.body import parse, parse_with
 from inhouse.api.problems import FieldError
-from inhouse.client.models import ChatRequest
+from inhouse.client.models import ChatRequest, Key, Tags
+from inhouse.gateway.body import ChatBody
 from inhouse.gateway.chat import events_of
 from inhouse.gateway.entry import Outcome
 
-_HINT = "a task has its own prompt; send one user message with the text to judge"
+_HEAD: Final = ("model", "stream", "user", "metadata")
+_whole = msgspec.json.Decoder(ChatRequest)
+_HINT: Final = "a task has its own prompt; send one user message with the text to judge"
+
+
+class ChatHead(msgspec.Struct, kw_only=True, frozen=True):
+    """What is read of every chat request, whoever answers it."""
+
+    model: Key
+    stream: bool | None = None
+    user: Key | None = None
+    metadata: Tags | None = None
+
+
+_head = msgspec.json.Decoder(ChatHead)
+
+
+def read_chat(raw: bytes) -> tuple[ChatHead, ChatBody]:
+    """A chat request, decoded as far as everybody needs it. Raises BadRequest, FieldError."""
+    body = parse_with(ChatBody.of, raw)
+    found = (
+        b'"%b":%b' % (name.encode(), value)
+        for name in _HEAD
+        if (value := body.fields.get(name)) is not None
+    )
+    return parse(_head, b"{%b}" % b",".join(found)), body
+
+
+def read_whole(raw: bytes) -> ChatRequest:
+    """The same request for a task with a prompt of its own. Raises FieldError."""
+    return parse(_whole, raw)
 
 
 def task_input(request: ChatRequest) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from inhouse.api.embeddings import EmbeddingRoute
 from inhouse.api.hangup import unless_gone
 from inhouse.api.hot import HotRoutes
 from inhouse.api.problems import MethodNotAllowed, render, unexpected
-from inhouse.api.respond import Response, Streamed
+from inhouse.api.respond import WHOLE, Response, Streamed
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError
 from inhouse.reload import Reloading
@@ -66,12 +65,14 @@ class Dispatcher:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        with suppress(Gone):
+        try:
             handler = self._handler(scope["path"])
             if handler is None:
                 await self._pass_on(scope, receive, send)
             else:
                 await self._reply(handler, scope, receive, send)
+        except Gone:
+            return
 
     def _handler(self, path: str) -> Handler | None:
         if path.startswith(_TASKS):
@@ -83,7 +84,7 @@ class Dispatcher:
     async def _reply(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         answer = await self._answer(handler, scope, receive)
         if isinstance(answer, Response):
-            await _write(send, answer)
+            await _write(scope, send, answer)
         else:
             await unless_gone(scope, _stream(send, answer))
 
@@ -109,7 +110,7 @@ class Dispatcher:
                 receive = _replay(body, receive)
             await self._control(scope, receive, send)
         except InhouseError as error:
-            await _write(send, Response(*render(error, scope)))
+            await _write(scope, send, Response(*render(error, scope)))
         except Gone:
             raise
         except Exception:  # noqa: BLE001 FastAPI's handler logged and answered it, then raised
@@ -149,7 +150,10 @@ def _check_method(scope: Scope) -> None:
         raise MethodNotAllowed(f"{scope['path']} takes POST only")
 
 
-async def _write(send: Send, response: Response) -> None:
+async def _write(scope: Scope, send: Send, response: Response) -> None:
+    write_whole = scope.get(WHOLE)
+    if write_whole is not None and write_whole(response):
+        return
     await send(
         {"type": "http.response.start", "status": response.status, "headers": response.headers}
     )

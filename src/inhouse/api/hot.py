@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 
 from inhouse.api.auth import Access, Principal
-from inhouse.api.body import Receive, Scope, convert, header, parse, read_body
-from inhouse.api.chat import content_of, events, task_input
+from inhouse.api.body import Receive, Scope, header, parse, read_body
+from inhouse.api.chat import content_of, events, read_chat, read_whole, task_input
 from inhouse.api.hangup import unless_gone
 from inhouse.api.problems import CALL
 from inhouse.api.respond import Response, Streamed, as_events, as_json
@@ -32,7 +31,6 @@ from inhouse.gateway.keys import Permission
 
 _run_decoder = msgspec.json.Decoder(RunRequest)
 _feedback_decoder = msgspec.json.Decoder(FeedbackRequest)
-_object_decoder = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,22 +73,22 @@ class HotRoutes:
     async def chat(self, scope: Scope, receive: Receive) -> Response | Streamed:
         """``POST /v1/chat/completions``"""
         who = self._access.require(scope, Permission.CALL)
-        body = parse(_object_decoder, await read_body(scope, receive, self._app.body_limit))
-        request = convert(body, ChatRequest)
-        reference = parse_reference(request.model)
+        raw = await read_body(scope, receive, self._app.body_limit)
+        head, body = read_chat(raw)
+        reference = parse_reference(head.model)
         scope[CALL] = new_id()
-        unit = unit_of(scope, request.user)
+        unit = unit_of(scope, head.user)
         if self._is_typed(reference):
-            return await self._chat_task(reference, request, unit, who, scope)
+            return await self._chat_task(reference, read_whole(raw), unit, who, scope)
         chat = ChatCall(
             interaction_id=scope[CALL],
-            reference=request.model,
+            reference=head.model,
             body=body,
             unit=unit,
-            tags=request.metadata,
+            tags=head.metadata,
             key=who.key,
         )
-        if request.stream:
+        if head.stream:
             stream = await unless_gone(scope, self._app.chats.stream(chat))
             return as_events(stream.pieces(), stream)
         outcome = await unless_gone(scope, self._app.chats.answer(chat))

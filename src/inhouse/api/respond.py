@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote
 
 from inhouse.api.problems import Headers
+
+WHOLE: Final = "inhouse.whole"
+"""Where a request's scope holds what writes a whole answer at once, if the server can."""
 
 
 class Response(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -15,7 +16,7 @@ import uvicorn
 from inhouse.api.app import app as build
 from inhouse.api.auth import is_loopback
 from inhouse.api.dispatch import Dispatcher
-from inhouse.api.hangup import Protocol
+from inhouse.api.protocol import Protocol
 from inhouse.bootstrap import App
 from inhouse.core.errors import Invalid
 
@@ -23,6 +24,8 @@ DRAIN_S: Final = 30
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG: Final = 2048
 _KEEP_ALIVE_S: Final = 75
+_ALLOCATIONS: Final = 20_000
+"""Objects made (less those freed) until the collector looks at the young ones."""
 
 
 def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None = None) -> None:
@@ -35,6 +38,7 @@ def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None
     starting.
     """
     server = _Server(app, _listen(app, host, port), ready)
+    _spare_what_stays()
     before = [(number, signal.signal(number, server.leave)) for number in _SIGNALS]
     before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, server.reload)))
     try:
@@ -42,6 +46,14 @@ def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None
     finally:
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def _spare_what_stays() -> None:
+    """Have the collector of garbage leave alone what was loaded, which stays, and look less often:
+    the hot path makes few cycles, and a look at everything would stop all calls for 50 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
 
 
 class ServerHandle:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Exhausted, InhouseError, Invalid, NotFound, Unavailable
@@ -28,8 +27,7 @@ from inhouse.tasks.spec import TaskSpec
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Who is to answer one call of a task."""
 
     spec: TaskSpec

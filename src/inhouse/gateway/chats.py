@@ -11,10 +11,9 @@ from inhouse.gateway.call import Gateway, Plan, check_model
 from inhouse.gateway.chat import (
     completion_of,
     events_of,
-    question_of,
-    recorded_messages,
+    passed_on,
     recorded_reply,
-    wants_usage,
+    spelt_out,
 )
 from inhouse.gateway.entry import ChatCall, ChatOutcome
 from inhouse.gateway.fallback import AllFailed, Chain
@@ -28,18 +27,23 @@ CHAT_TIMEOUT_S: Final = 600.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Turn:
-    """One chat under way: its question, its trace, and the models that may answer it."""
+    """One chat under way: its question as it came, its trace, and the models that may answer it."""
 
     call: ChatCall
-    question: Question
+    json: Question
     trace: Trace
     chain: Chain
     references: tuple[str, ...]
     timeout_s: float
     try_timeout_s: float | None
     plan: Plan | None
+
+    def question_for(self, backend: Backend) -> Question:
+        """The question as the backend reads it."""
+        takes_json = getattr(backend, "takes_json", False)
+        return self.json if takes_json else spelt_out(self.call.body, self.json.task)
 
 
 class Chats:
@@ -62,7 +66,7 @@ class Chats:
 
         async def ask(reference: str) -> tuple[Backend, Reply]:
             backend = self._gateway.backend(reference)
-            reply = await backend.answer(turn.question)
+            reply = await backend.answer(turn.question_for(backend))
             turn.trace.note_usage(backend, reply.usage)
             return backend, reply
 
@@ -81,8 +85,9 @@ class Chats:
         async def ask(reference: str) -> tuple[Backend, ReplyStream]:
             backend = self._gateway.backend(reference)
             if hasattr(backend, "stream"):
-                return backend, await cast("Streaming", backend).stream(turn.question)
-            reply = await backend.answer(turn.question)
+                question = turn.question_for(backend)
+                return backend, await cast("Streaming", backend).stream(question)
+            reply = await backend.answer(turn.question_for(backend))
             return backend, self._in_one_piece(turn, backend, reply)
 
         try:
@@ -121,8 +126,8 @@ class Chats:
             plan = self._gateway.plan(call, reference.name)
         else:
             check_model(call.reference)
-        question = question_of(call.body, None if plan is None else plan.spec)
-        recorded = recorded_messages(call.body["messages"])
+        question = passed_on(call.body, None if plan is None else plan.spec)
+        recorded = call.body.recorded()
         warnings = await self._ledger.admit(call)
         if plan is not None:
             trace = self._gateway.open(call, recorded, plan, warnings=warnings)
@@ -168,7 +173,7 @@ class Chats:
 
     def _events(self, turn: _Turn, reference: str, reply: Reply) -> list[bytes]:
         call = turn.call
-        usage = reply.usage if wants_usage(call.body) else None
+        usage = reply.usage if call.body.wants_usage() else None
         at = turn.trace.created_at
         return events_of(reply.content, reference, call.interaction_id, at, usage)
 

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
+from inhouse.gateway.body import ChatBody
 from inhouse.gateway.keys import Key
 from inhouse.inference.base import Usage
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """What every call says of itself.
 
     ``interaction_id`` is a fresh id of ``core.ids``. ``unit`` is what a split is drawn over (the
@@ -28,8 +30,7 @@ class Caller:
     key: Key | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Caller):
+class Call(Caller, frozen=True, kw_only=True):
     """One call of a task. ``model`` pins it to one reference."""
 
     task: str
@@ -37,8 +38,7 @@ class Call(Caller):
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a call.
 
     ``model_version`` is the reference that answered, "" when ``flagged``: nothing could answer and
@@ -60,20 +60,18 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatCall(Caller):
-    """A chat that passes through: ``body`` is OpenAI's chat request as it came.
+class ChatCall(Caller, frozen=True, kw_only=True):
+    """A chat that passes through: ``body`` is OpenAI's chat request.
 
     ``reference``: a model (``<upstream>/<model>``, ``embedded/<base>``), or ``task:<task>`` of a
     task that takes messages, whose route then says which model answers.
     """
 
     reference: str
-    body: Mapping[str, Any]
+    body: ChatBody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatOutcome:
+class ChatOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a chat: ``body`` is OpenAI's chat completion in JSON, an upstream's as it sent
     it. ``model_version`` and ``warnings`` as in ``Outcome``."""
 
@@ -86,8 +84,7 @@ class ChatOutcome:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectCall(Caller):
+class DirectCall(Caller, frozen=True, kw_only=True):
     """A call of one model that is neither a task nor a chat: a free decision, embeddings.
     ``input`` is what is recorded of the question, ``timeout_s`` its deadline."""
 

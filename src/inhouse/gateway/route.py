@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 FULL_BP: Final = 10_000
 _DRAW_BITS: Final = 64
@@ -42,8 +41,7 @@ class Split(Protocol):
     def pin(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """The arm of a call, the reference that stands for it, and every reference to try, in order.
 
     The first of ``chain`` is ``reference``; an answer by any other is a rescue.

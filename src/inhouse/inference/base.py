@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
+
 from inhouse.tasks.spec import TaskSpec
 
 
@@ -26,8 +28,7 @@ class Message:
     content: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens as the backend counted them."""
 
     input_tokens: int = 0
@@ -41,7 +42,8 @@ class Question:
     A typed question carries ``task`` and ``text`` (the input as sent); ``messages`` is its rendered
     prompt, for backends that generate. A free chat has no task, only messages. ``options`` are
     fields of OpenAI's chat request that pass through untouched (temperature, max_tokens, tools,
-    response_format, ...).
+    response_format, ...); for a backend that says ``takes_json`` they may be ``msgspec.Raw``, the
+    JSON that they came as.
     """
 
     task: TaskSpec | None = None
@@ -50,8 +52,7 @@ class Question:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What came back.
 
     ``content``: the raw text of a general model ("" when the backend answered natively).
@@ -115,8 +116,7 @@ class Streaming(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embeddings:
+class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors of texts, one each and in their order; ``raw`` is an upstream's whole answer as it
     sent it, and ``vectors`` empty then."""
 
@@ -136,8 +136,7 @@ class Embedding(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one question of a decision.
 
     ``probabilities``: one per choice or level in their order, summing to 1; for a predicate one,
@@ -147,8 +146,7 @@ class Judgement:
     probabilities: tuple[float, ...] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgements:
+class Judgements(msgspec.Struct, frozen=True, kw_only=True):
     """The answers to a decision's questions, in their order."""
 
     answers: tuple[Judgement, ...]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import BackendError
@@ -56,6 +58,9 @@ class UpstreamBackend:
     ``reference`` is ``<upstream>/<model>``, ``model`` the name that the upstream knows. Raises
     Invalid for a base_url or key that cannot be used (codes ``upstream-url``, ``upstream-key``).
     """
+
+    takes_json: Final = True
+    """Options may be JSON as it came (``msgspec.Raw``); it goes on as it is."""
 
     def __init__(
         self,
@@ -202,7 +207,8 @@ def _wants_usage(options: Any) -> bool:
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    found = msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    return found if isinstance(found, Mapping) else {}
 
 
 def hosting_of(settings: UpstreamSettings, host: str) -> Hosting:

@@ -49,6 +49,7 @@ class Wire:
         self._clock = clock
         self._key = settings.api_key.get_secret_value()
         self.headers = _headers(self._key)
+        self._stream_headers = {**self.headers, "accept": "text/event-stream"}
 
     async def post(self, path: str, body: bytes) -> HttpResponse:
         """Send JSON and wait for the whole answer. Raises BackendError: the codes of
@@ -61,8 +62,7 @@ class Wire:
     async def stream(self, path: str, body: bytes) -> HttpStream:
         """Send JSON and wait for the head of the answer; the caller closes it. Raises as ``post``
         does."""
-        headers = {**self.headers, "accept": "text/event-stream"}
-        answer = await self.pool.stream("POST", path, headers, body)
+        answer = await self.pool.stream("POST", path, self._stream_headers, body)
         if 200 <= answer.status < 300:
             return answer
         try:

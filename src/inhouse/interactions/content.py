@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from inhouse.core.hashing import digest_of
 from inhouse.interactions.entry import InteractionRecord
@@ -25,6 +28,7 @@ class Content:
 
     def of(self, record: InteractionRecord) -> InteractionRecord:
         """The record as it is stored. Raises TypeError for content that is no JSON."""
+        record = _decoded(record)
         clean = self.redactor.apply if self.redactor is not None else _as_it_is
         around = {"tags": clean(record.tags), "attempts": clean(record.attempts)}
         if self.hashes_only:
@@ -46,6 +50,12 @@ class Content:
 
 
 EVERYTHING: Final = Content()
+
+
+def _decoded(record: InteractionRecord) -> InteractionRecord:
+    if not isinstance(record.input, msgspec.Raw):
+        return record
+    return replace(record, input=msgspec.json.decode(record.input))
 
 
 def _hashed(value: Any) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 
 class Status(StrEnum):
@@ -18,8 +19,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
+class Spending(msgspec.Struct, frozen=True, gc=False):
     """What the tries of one call at one upstream ("" for all other backends) used up; ``tries`` is
     at least 1."""
 
@@ -29,11 +29,11 @@ class Spending:
     cost: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InteractionRecord:
+class InteractionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One call, as the columns of ``interactions.tables.Interaction``; they say what each means.
 
-    ``spendings`` is no column: it is added to the table ``Spent`` in the same transaction.
+    ``input`` may be the JSON that it came as (``msgspec.Raw``). ``spendings`` is no column: it is
+    added to the table ``Spent`` in the same transaction.
     """
 
     id: str

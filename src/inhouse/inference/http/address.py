@@ -29,6 +29,7 @@ class Address:
         self.authority = name if standard else f"{name}:{self.port}"
         self._prefix = prefix
         self._rest = f"{query} HTTP/1.1\r\nhost: {self.authority}\r\n"
+        self._heads: dict[tuple[str, str], tuple[Mapping[str, str], bytes]] = {}
 
     @functools.cached_property
     def _tls(self) -> ssl.SSLContext | None:
@@ -37,18 +38,25 @@ class Address:
         return self._verify or ssl.create_default_context()
 
     def encode(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """The request as it goes over the wire. Raises Invalid (code ``upstream-header``) when
-        method, path or a header would break out of its line or is not latin-1."""
+        """The request as it goes over the wire; the same ``headers`` object has the same headers
+        every time. Raises Invalid (code ``upstream-header``) when method, path or a header would
+        break out of its line or is not latin-1."""
+        known = self._heads.get((method, path))
+        if known is None or known[0] is not headers:
+            known = self._heads[method, path] = headers, self._head(method, path, headers)
+        if body or method != "GET":
+            return b"%bcontent-length: %d\r\n\r\n%b" % (known[1], len(body), body)
+        return b"%b\r\n" % known[1]
+
+    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         parts = [f"{method} {self._prefix}{path}{self._rest}"]
         parts += [f"{name}: {value}\r\n" for name, value in headers.items()]
-        if body or method != "GET":
-            parts.append(f"content-length: {len(body)}\r\n")
         head = "".join(parts)
         lines = len(parts) + 1
         if not head.count("\r\n") == head.count("\n") == head.count("\r") == lines:
             raise Invalid("a header or path holds a line break", code="upstream-header")
         try:
-            return b"%b\r\n%b" % (head.encode("latin-1"), body)
+            return head.encode("latin-1")
         except UnicodeEncodeError:
             raise Invalid("a header or path is not latin-1", code="upstream-header") from None
 

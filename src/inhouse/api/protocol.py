@@ -1,0 +1,88 @@
+"""uvicorn's protocol with what the hot routes need beside ASGI."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from inhouse.api.hangup import HANG_UP
+from inhouse.api.respond import WHOLE, Response
+
+LONGEST_HEAD: Final = 128 * 1024
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    It tells a call at once that its caller is gone, so that nothing has to watch the connection;
+    it writes a whole answer at once, because every write is a system call; and it bounds the head
+    of a request.
+    """
+
+    _head_size: int | None = 0
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_size is not None:
+            self._head_size += len(data)
+            if self._head_size > LONGEST_HEAD:
+                self.send_400_response(f"the head is over {LONGEST_HEAD // 1024} KiB")
+
+    @override
+    def on_message_begin(self) -> None:
+        self._head_size = 0
+        super().on_message_begin()
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._head_size = None
+        super().on_headers_complete()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+            scope[WHOLE] = Whole(self, cycle)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            hang_up = cycle.scope.get(HANG_UP)
+            if callable(hang_up):
+                hang_up()
+
+
+class Whole:
+    """Writes the whole answer to one request."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    def __call__(self, answer: Response) -> bool:
+        """Whether it was written; otherwise it has to be sent the ASGI way."""
+        cycle = self._cycle
+        if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in (*cycle.default_headers, *answer.headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        parts.append(answer.body)
+        cycle.transport.write(b"".join(parts))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True
