@@ -141,6 +141,8 @@ def _note(
     classes: dict[str, ErrorClass],
     named: dict[str, ast.expr],
 ) -> None:
+    if isinstance(call.func, ast.Attribute) and _name(call.func.value) == "_log":
+        return
     name = _name(call.func)
     maker = makers.get(name)
     given = {word.arg: word.value for word in call.keywords}

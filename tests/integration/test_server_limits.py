@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -33,7 +34,7 @@ from inhouse.testing.clock import FrozenClock
 from inhouse.testing.upstream_behaviours import answer
 from inhouse.testing.upstream_exchange import Behaviour, Request
 from inhouse.testing.upstream_server import ScriptedUpstream
-from inhouse.testing.upstream_streams import stream
+from inhouse.testing.upstream_streams import stream, stream_hang, stream_then_cut
 
 COST = 0.03
 TOKENS = 10
@@ -60,11 +61,12 @@ chain = ["up/good", "spare/other"]
 kind = "text"
 chain = ["up/good", "spare/other"]
 """
+Asked = tuple[str, dict[str, Any]]
 HELLO = [{"role": "user", "content": "Hello"}]
-CHAT = "/v1/chat/completions", {"model": "up/good", "messages": HELLO}
-STREAM = "/v1/chat/completions", {"model": "up/good", "messages": HELLO, "stream": True}
-RUN = "/v1/tasks/mood/run", {"input": "Profits doubled."}
-EMBED = "/v1/embeddings", {"model": "up/good", "input": "Hello"}
+CHAT: Asked = "/v1/chat/completions", {"model": "up/good", "messages": HELLO}
+STREAM: Asked = "/v1/chat/completions", {"model": "up/good", "messages": HELLO, "stream": True}
+RUN: Asked = "/v1/tasks/mood/run", {"input": "Profits doubled."}
+EMBED: Asked = "/v1/embeddings", {"model": "up/good", "input": "Hello"}
 LIMITS = {
     "limit-requests": "requests_per_minute = 2",
     "limit-tokens": "tokens_per_minute = 15",
@@ -104,6 +106,16 @@ class Caller:
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, found, response.read())
 
+    def ask_until(self, path: str, body: Any, *, seen: bytes, times: int) -> None:
+        """Read an answer until something was in it so many times."""
+        self._connection.request("POST", path, json.dumps(body), self._headers)
+        response, said = self._connection.getresponse(), b""
+        while said.count(seen) < times:
+            piece = response.read1()
+            assert piece, said
+            said += piece
+        response.close()
+
     def close(self) -> None:
         self._connection.close()
 
@@ -131,7 +143,8 @@ class Server:
         return self._callers[-1]
 
     def ask(self, path: str, body: Any = None, **headers: str) -> Answer:
-        return self.caller().ask(path, body, **headers)
+        with closing(Caller(self.handle.url, self.key)) as caller:
+            return caller.ask(path, body, **headers)
 
     def used(self, limit: str) -> float:
         """What the server says is used up of its one limit of that name."""
@@ -303,6 +316,28 @@ def test_streams_count_their_tokens_and_their_cost(make: Make) -> None:
     assert server.used("cost_per_day") == pytest.approx(3 * COST)
 
 
+@pytest.mark.parametrize("ending", ["left", "broken", "untold"])
+def test_a_stream_without_token_counts_is_paid_for_by_its_length(
+    make: Make, upstream: ScriptedUpstream, ending: str
+) -> None:
+    """A caller who leaves, an upstream that breaks off or tells no counts: no way past a budget."""
+    words = ["word "] * 20
+    upstream.script = {
+        "left": {"good": stream_hang(words, after=20)},
+        "broken": {"good": stream_then_cut(words, after=20)},
+        "untold": {"good": stream(words, usage=False)},
+    }[ending]
+    server = make(server="cost_per_day = 0.15\ntokens_per_day = 1000")
+    with closing(Caller(server.handle.url)) as caller:
+        caller.ask_until(*STREAM, seen=b"word", times=20)
+    deadline = time.monotonic() + PATIENCE_S
+    while not (used := server.used("cost_per_day")):
+        assert time.monotonic() < deadline, "the stream costs nothing"
+    assert used == pytest.approx(20 * COST / 3)
+    assert server.used("tokens_per_day") == 20 + 1
+    assert server.ask(*RUN).json["code"] == "budget-cost"
+
+
 def test_the_inputs_of_a_batch_are_let_in_one_by_one(make: Make) -> None:
     server = make(server="requests_per_day = 3")
     inputs = [{"input": f"Text {number}"} for number in range(5)]
@@ -326,19 +361,20 @@ def test_an_upstream_over_its_limit_is_not_asked(
     make: Make, upstream: ScriptedUpstream, limit: str
 ) -> None:
     server = make(upstream_limits=limit)
-    safe = "/v1/tasks/safe/run", RUN[1]
-    talk = "/v1/chat/completions", {"model": "task:talk", "messages": HELLO}
-    stream = talk[0], {**talk[1], "stream": True}
-    for asked in (safe, stream):
+    chat = {"model": "task:talk", "messages": HELLO}
+    safe: Asked = ("/v1/tasks/safe/run", RUN[1])
+    talk: Asked = (CHAT[0], chat)
+    streamed: Asked = (CHAT[0], {**chat, "stream": True})
+    for asked in (safe, streamed):
         assert server.ask(*asked).headers["x-inhouse-model-version"] == "up/good"
         server.recorded()
-    for asked in (safe, talk, stream):
+    for asked in (safe, talk, streamed):
         rescued = server.ask(*asked)
         assert (rescued.status, rescued.headers["x-inhouse-model-version"]) == (200, "spare/other")
     assert upstream.hits == {"good": 2, "other": 3}
     last = server.recorded()[0]
     assert (last.status, last.rescued) == ("answered", True)
-    assert [one["code"] for one in last.attempts] == ["upstream-limit", None]
+    assert [one["code"] for one in last.attempts or ()] == ["upstream-limit", None]
     states = {one["reference"]: one["state"] for one in server.ask("/v1/breakers").json}
     assert states == {"up/good": "closed", "spare/other": "closed"}
 

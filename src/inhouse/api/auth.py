@@ -17,6 +17,7 @@ from inhouse.api.body import Scope, header
 from inhouse.core.errors import Denied, Unauthenticated
 from inhouse.gateway.keys import Key, KeyRing, Permission
 
+_MOST_KNOWN = 10_000
 _MAKE_ONE = "make a key with `inhouse keys create` and send it as a bearer token"
 
 
@@ -41,6 +42,8 @@ class Access:
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+        self._known: dict[tuple[str, Permission], Principal] = {}
+        self._known_in: object = None
 
     def require(self, scope: Scope, permission: Permission) -> Principal:
         """The principal of a request. Raises Unauthenticated (no key, or an unknown or revoked
@@ -51,6 +54,15 @@ class Access:
         presented = header(scope, b"authorization")
         if presented is None:
             raise Unauthenticated("this server wants a key", hint=_MAKE_ONE)
+        keys = self._keys.mirror.value
+        if self._known_in is not keys or len(self._known) >= _MOST_KNOWN:
+            self._known, self._known_in = {}, keys
+        who = self._known.get((presented, permission))
+        if who is None:
+            who = self._known[presented, permission] = self._find(presented, permission)
+        return who
+
+    def _find(self, presented: str, permission: Permission) -> Principal:
         kind, _, key_text = presented.partition(" ")
         if kind.lower() != "bearer" or not key_text:
             raise Unauthenticated("the authorization header holds no bearer token", hint=_MAKE_ONE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -37,16 +38,20 @@ _WORDS = {
 }
 
 
+_NAMED: Final = "inhouse.headers"
+
+
 class Gone(Exception):
     """The client hung up before its request was complete."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
     """The first header of that (lower-case) name, as text."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return None
+    named = scope.get(_NAMED)
+    if named is None:
+        named = scope[_NAMED] = dict(scope["headers"][::-1])
+    value = named.get(name)
+    return None if value is None else str(value.decode("latin-1"))
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int = LIMIT) -> bytes:
@@ -55,7 +60,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int = LIMIT) -> bytes
     Whoever declares no type is refused too: a browser sends such a body to another site unasked.
     """
     declared = header(scope, b"content-type") or "nothing"
-    if declared.partition(";")[0].strip().lower() != "application/json":
+    if not _is_json(declared):
         raise UnsupportedType(
             f"the body is declared as {declared}", hint="send content-type: application/json"
         )
@@ -65,19 +70,32 @@ async def read_body(scope: Scope, receive: Receive, limit: int = LIMIT) -> bytes
     return await _collect(receive, limit)
 
 
+@lru_cache(maxsize=64)
+def _is_json(declared: str) -> bool:
+    return declared.partition(";")[0].strip().lower() == "application/json"
+
+
 async def _collect(receive: Receive, limit: int) -> bytes:
+    message = await receive()
+    body = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body") and len(body) <= limit:
+        return bytes(body)
+    return await _collect_parts(message, receive, limit)
+
+
+async def _collect_parts(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
+    size = 0
+    while True:
         if message["type"] != "http.request":
             raise Gone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
             raise _too_large(limit)
-        more = message.get("more_body", False)
-    return b"".join(parts)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
 
 
 def _too_large(limit: int) -> TooLarge:

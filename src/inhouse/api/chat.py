@@ -15,7 +15,9 @@ from inhouse.gateway.body import ChatBody
 from inhouse.gateway.chat import events_of
 from inhouse.gateway.entry import Outcome
 
-_HEAD: Final = ("model", "stream", "user", "metadata")
+_HEAD: Final = tuple(
+    (name, b'"%b":' % name.encode()) for name in ("model", "stream", "user", "metadata")
+)
 _whole = msgspec.json.Decoder(ChatRequest)
 _HINT: Final = "a task has its own prompt; send one user message with the text to judge"
 
@@ -35,11 +37,8 @@ _head = msgspec.json.Decoder(ChatHead)
 def read_chat(raw: bytes) -> tuple[ChatHead, ChatBody]:
     """A chat request, decoded as far as everybody needs it. Raises BadRequest, FieldError."""
     body = parse_with(ChatBody.of, raw)
-    found = (
-        b'"%b":%b' % (name.encode(), value)
-        for name in _HEAD
-        if (value := body.fields.get(name)) is not None
-    )
+    fields = body.fields
+    found = [key + memoryview(fields[name]) for name, key in _HEAD if name in fields]
     return parse(_head, b"{%b}" % b",".join(found)), body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -97,7 +98,19 @@ def _add(document: dict[str, Any]) -> None:
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}, {}]
     _tell_errors(document, refs)
-    document["paths"] |= {
+    document["paths"] |= _of_tasks(refs) | _of_openai(refs)
+    decisions = document["paths"]["/v1/decisions"]["post"]["responses"]["200"]["headers"]
+    decisions["x-inhouse-calibrated"] = {
+        "description": "true when the probabilities are the model's own, false when it only said "
+        "its answer.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+    _say_that_it_streams(document["paths"]["/v1/chat/completions"]["post"])
+
+
+def _of_tasks(refs: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
+    """Calls of tasks, and what is said about them."""
+    return {
         "/v1/tasks/{task}/run": _post(
             "Ask a task",
             refs[RunRequest],
@@ -119,6 +132,12 @@ def _add(document: dict[str, Any]) -> None:
             refs[Problem],
             [_IDEMPOTENCY],
         ),
+    }
+
+
+def _of_openai(refs: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
+    """The routes that speak OpenAI's format."""
+    return {
         "/v1/chat/completions": _post(
             "Ask a task or a model in OpenAI's format",
             refs[ChatRequest],
@@ -141,13 +160,6 @@ def _add(document: dict[str, Any]) -> None:
             [_UNIT],
         ),
     }
-    decisions = document["paths"]["/v1/decisions"]["post"]["responses"]["200"]["headers"]
-    decisions["x-inhouse-calibrated"] = {
-        "description": "true when the probabilities are the model's own, false when it only said "
-        "its answer.",
-        "schema": {"type": "string", "enum": ["true", "false"]},
-    }
-    _say_that_it_streams(document["paths"]["/v1/chat/completions"]["post"])
 
 
 def _say_that_it_streams(operation: dict[str, Any]) -> None:

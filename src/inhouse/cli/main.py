@@ -66,17 +66,25 @@ for group in (
     app.add_typer(group.app)
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     folder: Annotated[
         Path, typer.Option("--dir", help="Project folder: holds inhouse.toml and .inhouse/.")
     ] = Path(),
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
 ) -> None:
     set_folder(folder)
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 def run() -> None:

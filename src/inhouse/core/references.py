@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from inhouse.core.errors import Invalid
 
@@ -47,6 +48,7 @@ class Reference:
                 return f"embedded/{self.name}"
 
 
+@lru_cache(maxsize=1024)
 def parse_reference(text: str) -> Reference:
     """Read a reference. Raises Invalid that names the four forms."""
     if text.startswith("task:") and NAME.match(text[5:]):

@@ -42,12 +42,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[WriteUnit]:
-        """A transaction: committed when the block ends, rolled back when it raises."""
+        """A transaction: committed when the block ends, rolled back when it raises. Raises
+        Unavailable (code ``database-unavailable``) when it cannot begin."""
         with self._connect() as connection:
-            if self.is_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            else:
-                connection.begin()
+            self._begin_write(connection)
             try:
                 yield WriteUnit(ReadUnit(connection))
             except BaseException:
@@ -62,16 +60,31 @@ class Database:
     def close(self) -> None:
         self.engine.dispose()
 
+    def _begin_write(self, connection: Connection) -> None:
+        if not self.is_sqlite:
+            connection.begin()
+            return
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as error:
+            raise _no_answer(error) from error
+
     @contextmanager
     def _connect(self) -> Iterator[Connection]:
         try:
             connection = self.engine.connect()
         except OperationalError as error:
-            raise Unavailable(
-                f"the database does not answer: {error.orig}", code="database-unavailable"
-            ) from error
+            raise _no_answer(error) from error
         with connection:
             yield connection
+
+
+def _no_answer(error: OperationalError) -> Unavailable:
+    return Unavailable(
+        f"the database does not answer: {error.orig}",
+        code="database-unavailable",
+        hint="is another program writing to it, or the server down?",
+    )
 
 
 def _in_transaction(connection: Connection) -> bool:

@@ -13,7 +13,7 @@ from inhouse.core.hashing import digest_of
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OURS: Final = frozenset({"model", "stream"})
 _MEDIA: Final = ("image_url", "input_audio", "file")
-_MEDIA_MARKS: Final = tuple(f'"{kind}"'.encode() for kind in _MEDIA)
+_LIST: Final = ord("[")
 _ESCAPE: Final = b"\\u"
 
 
@@ -21,6 +21,7 @@ class _Speaker(msgspec.Struct, gc=False):
     """A message, as far as everybody must be able to rely on it."""
 
     role: str
+    content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _speakers = msgspec.json.Decoder(list[_Speaker])
@@ -29,17 +30,18 @@ _speakers = msgspec.json.Decoder(list[_Speaker])
 class ChatBody:
     """A chat request in JSON. ``fields`` are its fields, each as the JSON that it came as."""
 
-    __slots__ = ("fields",)
+    __slots__ = ("_has_parts", "fields")
 
     def __init__(self, fields: Mapping[str, msgspec.Raw]) -> None:
         self.fields = fields
+        self._has_parts = True
 
     @classmethod
     def of(cls, raw: bytes) -> ChatBody:
         """Take a request apart. Raises msgspec.DecodeError and UnicodeDecodeError for what is not
         JSON in UTF-8 from end to end."""
         raw.decode("utf-8")
-        if _ESCAPE in raw:
+        if b"\\" in raw and _ESCAPE in raw:
             msgspec.json.decode(raw)  # half a surrogate pair could never be read again
         return cls(_fields.decode(raw))
 
@@ -67,13 +69,13 @@ class ChatBody:
             ) from None
         if not found:
             raise Invalid("messages is a list with at least one message", code="messages")
+        self._has_parts = any(memoryview(one.content)[0] == _LIST for one in found)
 
     def recorded(self) -> Any:
         """The messages as they are stored: pictures, sound and files that they hold only by
         SHA-256."""
         raw = self.fields["messages"]
-        held = bytes(raw)
-        if not any(mark in held for mark in _MEDIA_MARKS):
+        if not self._has_parts:
             return raw
         return [
             {**one, "content": [_part(part) for part in one["content"]]}

@@ -8,6 +8,7 @@ response. A call that fails gives its claim back, a claim of a dead process laps
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,8 @@ from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import Database, WriteUnit
 from inhouse.gateway.tables import IdempotentCall
 
+REMEMBERED: Final = timedelta(days=1)
+_FORGET_EVERY: Final = 1_000
 LONGEST_KEY: Final = 255
 SLACK_S: Final = 5.0
 _POLL_S: Final = 0.05
@@ -44,11 +47,13 @@ class RepeatableCall:
 
 
 class Idempotency:
-    """Runs each repeatable call once."""
+    """Runs each repeatable call once. A key is remembered for at least a day; what is older is
+    removed at every 1,000th call."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._claims = itertools.count()
 
     async def run(self, call: RepeatableCall, execute: Callable[[], Awaitable[str]]) -> str:
         """The response of the one execution: of this one, of one under way, or of an earlier one.
@@ -94,6 +99,8 @@ class Idempotency:
             "expires_at": now + timedelta(seconds=call.timeout_s + SLACK_S),
         }
         with self._database.write() as unit:
+            if next(self._claims) % _FORGET_EVERY == 0:
+                forget(unit, now - REMEMBERED)
             unit.execute(insert_ignore(unit, IdempotentCall), row)
             lapsed = and_(_table.c.response.is_(None), _table.c.expires_at < now)
             takeable = or_(_table.c.claim == claim, and_(lapsed, _table.c.digest == digest))

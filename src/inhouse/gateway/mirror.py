@@ -24,8 +24,8 @@ T = TypeVar("T")
 class Mirror(Generic[T]):
     """The last copy of something in the database.
 
-    ``value`` is safe to read from any thread. ``stale`` says that the last look failed. ``name`` is
-    the label of its metric.
+    ``value`` is safe to read from any thread, and the same object until something changes.
+    ``stale`` says that the last look failed. ``name`` is the label of its metric.
     """
 
     def __init__(
@@ -41,7 +41,9 @@ class Mirror(Generic[T]):
     def refresh(self) -> None:
         """Read the database now. Raises what the database raises, and keeps the last copy then."""
         with self._lock, self._database.read() as unit:
-            self.value = self._load(unit)
+            fresh = self._load(unit)
+            if fresh != self.value:
+                self.value = fresh
         self._mark(stale=False)
 
     def poll(self) -> None:

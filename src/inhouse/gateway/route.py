@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
@@ -88,6 +89,7 @@ def _is_candidates(route: Split, unit_key: str) -> bool:
     return draw(route.salt, unit_key) * FULL_BP < route.weight_bp << _DRAW_BITS
 
 
+@lru_cache(maxsize=1024)
 def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
     """Each reference once, in order; a task without any general model has an empty incumbent."""
     return tuple(dict.fromkeys(reference for reference in references if reference))
