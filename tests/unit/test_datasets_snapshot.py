@@ -381,3 +381,10 @@ def test_splits_survive_storage_without_shared_groups(
             groups.setdefault(example.group, set()).add(example.split)
     assert all(len(splits) == 1 for splits in groups.values())
     assert len(groups) > 40
+
+
+def test_texts_make_no_examples_yet(database: Database, clock: FrozenClock) -> None:
+    spec = TaskSpec(name="talk", kind=TaskKind.TEXT, description="", prompt="")
+    with database.write() as unit, pytest.raises(Invalid) as caught:
+        build(unit, spec, settings=BuildSettings(), at=clock.now())
+    assert caught.value.code == "kind-without-examples"

@@ -8,7 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
+from inhouse.tasks.spec import TaskKind, TaskSpec
 
 _GROUP_LENGTH = 200
 
@@ -84,3 +86,14 @@ def _group(kind: str, name: str) -> str:
     """Long names and those that a database cannot hold stand there as their hash."""
     plain = len(name) <= _GROUP_LENGTH and name.isprintable()
     return f"{kind}:{name}" if plain else f"{kind}#{digest_of(name)}"
+
+
+def check_learnable(spec: TaskSpec) -> None:
+    """Raise Invalid (code ``kind-without-examples``) for a task of a kind that nothing is learnt
+    for yet."""
+    if spec.kind is TaskKind.TEXT:
+        raise Invalid(
+            f"task {spec.name} answers with text, and there are no data sets of texts yet",
+            code="kind-without-examples",
+            hint="data sets are for tasks of kind choice and score",
+        )

@@ -16,6 +16,7 @@ from inhouse.core.clock import Clock
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import new_id
+from inhouse.datasets.example import check_learnable
 from inhouse.datasets.rows import Row, columns_of, read_rows
 from inhouse.datasets.tables import ImportedExample
 from inhouse.db.dialects import insert_ignore, table_of
@@ -61,6 +62,7 @@ def import_file(
     group and time) is counted, not added, so that an import can be repeated. Raises NotFound for a
     missing file, Invalid (``import-format``, ``import-columns``) for one that cannot be read.
     """
+    check_learnable(spec)
     chosen = _choose(spec, columns_of(path), columns or {})
     source = path.name[-_SOURCE_LENGTH:]
     total = added = 0

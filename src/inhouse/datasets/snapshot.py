@@ -17,7 +17,7 @@ from inhouse.core.hashing import digest_of
 from inhouse.core.ids import is_id, new_id
 from inhouse.datasets.curate import collect
 from inhouse.datasets.dedupe import dedupe
-from inhouse.datasets.example import Example, Split
+from inhouse.datasets.example import Example, Split, check_learnable
 from inhouse.datasets.split import SplitSettings, assign
 from inhouse.datasets.tables import Snapshot, SnapshotExample
 from inhouse.db.dialects import insert_ignore, table_of
@@ -72,8 +72,9 @@ def build(
 
     The hash covers the task, its revision, and every example's input, target, weight, quality and
     split; neither ids nor times nor order. Raises Invalid (``no-examples``) that says what was
-    dropped when nothing usable is left.
+    dropped when nothing usable is left, and for a task of kind text.
     """
+    check_learnable(spec)
     curated = collect(unit, spec, since=settings.since, until=settings.until)
     unique = dedupe(curated.examples)
     dropped = dict(Counter(curated.dropped) + Counter(unique.dropped))

@@ -10,6 +10,8 @@ import msgspec
 
 from inhouse.gateway.body import ChatBody
 from inhouse.inference.base import Message, Question, Reply, Usage
+from inhouse.inference.upstream_chat import text_of
+from inhouse.tasks.prompts import count_pieces
 from inhouse.tasks.spec import TaskSpec
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -33,6 +35,17 @@ def spelt_out(body: ChatBody, task: TaskSpec | None) -> Question:
         plain = tuple(Message(one["role"], one["content"]) for one in messages)
         return Question(task=task, messages=plain, options=options)
     return Question(task=task, options=options)
+
+
+def usage_of_stream(body: ChatBody, reply: Reply) -> Usage:
+    """What a stream used up. Where its token counts never came (the caller hung up, it broke off,
+    the upstream tells none), about what its texts amount to: a budget must not depend on that."""
+    if reply.usage != Usage():
+        return reply.usage
+    asked = (text_of(message.get("content")) for message in body.decoded()["messages"])
+    return Usage(
+        input_tokens=sum(map(count_pieces, asked)), output_tokens=count_pieces(reply.content)
+    )
 
 
 def completion_of(text: str, reference: str, call_id: str, at: datetime, usage: Usage) -> bytes:

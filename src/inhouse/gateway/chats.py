@@ -14,6 +14,7 @@ from inhouse.gateway.chat import (
     passed_on,
     recorded_reply,
     spelt_out,
+    usage_of_stream,
 )
 from inhouse.gateway.entry import ChatCall, ChatOutcome
 from inhouse.gateway.fallback import AllFailed, Chain
@@ -103,7 +104,7 @@ class Chats:
             if backend is None:
                 return
             reply = stream.reply()
-            turn.trace.note_usage(backend, reply.usage)
+            turn.trace.note_usage(backend, usage_of_stream(turn.call.body, reply))
             turn.chain.report(backend.reference, error)
             if error is not None:
                 self._ledger.close_failed(turn.trace, error)

@@ -3,11 +3,16 @@
 One row per key is claimed before the call runs and holds its response afterwards, so that one rule
 serves threads, processes and repeats alike: who has the claim runs, everybody else waits for the
 response. A call that fails gives its claim back, a claim of a dead process lapses.
+
+A response may hold what the settings keep out of the database. So it is stored sealed: only who
+brings the same request again can read it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,7 +23,7 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Conflict, Invalid
-from inhouse.core.hashing import digest_of
+from inhouse.core.hashing import canonical_json, digest_of
 from inhouse.core.ids import new_id
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import Database, WriteUnit
@@ -112,12 +117,15 @@ class Idempotency:
                 code="idempotency-mismatch",
                 hint="take a new key for a new request",
             )
-        return found.response, taken.rowcount == 1
+        if found.response is None:
+            return None, taken.rowcount == 1
+        return _sealed(call, found.claim, base64.b64decode(found.response)).decode(), False
 
     def _store(self, call: RepeatableCall, claim: str, response: str) -> None:
         with self._database.write() as unit:
             held = and_(_at(call), _table.c.claim == claim)
-            unit.execute(update(_table).where(held).values(response=response))
+            sealed = base64.b64encode(_sealed(call, claim, response.encode())).decode()
+            unit.execute(update(_table).where(held).values(response=sealed))
 
     def _release(self, call: RepeatableCall, claim: str) -> None:
         with self._database.write() as unit:
@@ -127,6 +135,14 @@ class Idempotency:
 def forget(unit: WriteUnit, before: datetime) -> int:
     """Remove calls that came in before a time; their keys may be used anew. Returns how many."""
     return unit.execute(delete(_table).where(_table.c.created_at < before)).rowcount
+
+
+def _sealed(call: RepeatableCall, claim: str, text: bytes) -> bytes:
+    """The text under a pad that the request and its claim give; the same once more opens it."""
+    secret = canonical_json([claim, call.scope, call.key, call.request])
+    pad = hashlib.shake_256(b"inhouse idempotency" + secret).digest(len(text))
+    mixed = int.from_bytes(text, "big") ^ int.from_bytes(pad, "big")
+    return mixed.to_bytes(len(text), "big")
 
 
 def _at(call: RepeatableCall) -> ColumnElement[bool]:

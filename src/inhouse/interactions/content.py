@@ -16,7 +16,8 @@ from inhouse.interactions.redact import Redactor
 @dataclass(frozen=True, slots=True)
 class Content:
     """``redactor`` is applied before anything is written. ``hashes_only``: of input and output only
-    ``{"sha256": hex}`` of their canonical JSON is kept, and what the model said is not."""
+    ``{"sha256": hex}`` of their canonical JSON is kept; what the model said, and the messages of
+    its failures, are not."""
 
     redactor: Redactor | None = None
     hashes_only: bool = False
@@ -34,7 +35,8 @@ class Content:
         if self.hashes_only:
             return replace(
                 record,
-                **around,
+                tags=around["tags"],
+                attempts=_without_messages(record.attempts),
                 input=_hashed(record.input),
                 output=None if record.output is None else _hashed(record.output),
                 raw=None,
@@ -60,6 +62,13 @@ def _decoded(record: InteractionRecord) -> InteractionRecord:
 
 def _hashed(value: Any) -> dict[str, str]:
     return {"sha256": digest_of(value)}
+
+
+def _without_messages(attempts: Any) -> Any:
+    """What upstreams said of a failure may repeat what they were asked."""
+    if attempts is None:
+        return None
+    return [{name: value for name, value in one.items() if name != "message"} for one in attempts]
 
 
 def _as_it_is(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
@@ -14,6 +15,8 @@ from inhouse.core.errors import Conflict
 from inhouse.db.unit import Database
 
 _HERE = Path(__file__).parent
+_LOCK: Final = 8040
+"""PostgreSQL's advisory lock that processes take which start at the same time."""
 
 
 def upgrade(database: Database) -> None:
@@ -24,6 +27,8 @@ def upgrade(database: Database) -> None:
     config = configuration()
     scripts = ScriptDirectory.from_config(config)
     with database.write() as unit:
+        if not database.is_sqlite:
+            unit.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         found = MigrationContext.configure(unit).get_current_revision()
         if found == scripts.get_current_head():
             return
