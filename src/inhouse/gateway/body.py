@@ -40,10 +40,11 @@ class ChatBody:
     def of(cls, raw: bytes) -> ChatBody:
         """Take a request apart. Raises msgspec.DecodeError and UnicodeDecodeError for what is not
         JSON in UTF-8 from end to end."""
-        raw.decode("utf-8")
         if b"\\" in raw and _ESCAPE in raw:
             msgspec.json.decode(raw)  # half a surrogate pair could never be read again
-        return cls(_fields.decode(raw))
+        fields = _fields.decode(raw)
+        raw.decode("utf-8")
+        return cls(fields)
 
     def passed_on(self) -> dict[str, msgspec.Raw]:
         """Every field that is the model's business."""
