@@ -162,7 +162,7 @@ def test_lines_that_are_no_input_are_named_and_the_rest_goes_on(project: Path) -
         None,
     ]
     assert results[2]["id"] == 7
-    assert "no input (5 lines): 2, 3, 4, 5, 6" in done.stdout
+    assert "unreadable lines (5): 2, 3, 4, 5, 6" in done.stdout
     assert "2 answered, 5 failed" in done.stdout
 
 

@@ -219,20 +219,21 @@ def _print_table(probed: Sequence[Probed]) -> None:
     from inhouse.cli.context import open_context
 
     table = Table()
-    for name in ("task", "reference", "state", "answer", "ms", "tokens", "price", "what to do"):
+    for name in ("task", "reference", "state", "answer", "ms", "tokens", "price"):
         figure = name in ("ms", "tokens", "price")
         table.add_column(name, justify="right" if figure else "left", overflow="fold")
     for one in probed:
         cells = (
             *(one.task, one.reference, OK if one.ok else FAILED, _cut(one.answer)),
             *(f"{one.latency_ms:.0f}", f"{one.input_tokens}+{one.output_tokens}"),
-            *(f"{one.cost:.6g}", one.hint),
+            f"{one.cost:.6f}",
         )
         table.add_row(*map(Text, cells))
     open_context().console.print(table, soft_wrap=False)
     for one in probed:
         if not one.ok:
-            typer.echo(f"{one.task} {one.reference} {one.code}: {one.message}")
+            hint = f" ({one.hint})" if one.hint else ""
+            typer.echo(f"{one.task} {one.reference} {one.code}: {one.message}{hint}")
 
 
 def _cut(text: str) -> str:

@@ -114,7 +114,7 @@ def _run_file(plan: Plan, server: Server | None, as_json: bool) -> None:
         if summary.unreadable:
             named = ", ".join(str(number) for number in summary.unreadable[:_NAMED])
             more = " ..." if len(summary.unreadable) > _NAMED else ""
-            typer.echo(f"no input ({len(summary.unreadable)} lines): {named}{more}")
+            typer.echo(f"unreadable lines ({len(summary.unreadable)}): {named}{more}")
     if summary.failed:
         raise typer.Exit(1)
 
