@@ -12,6 +12,7 @@ from inhouse.inference.base import Reply, ReplyStream
 
 IDLE_S: Final = 60.0
 """Longest silence within a stream."""
+_LOOKS: Final = 8
 _DONE: Final = DONE.strip()
 _TAIL: Final = len(DONE) + 4
 
@@ -23,6 +24,7 @@ class ChatStream:
     becomes one event ``{"error": ...}``, the last one. Closing the iteration early gives the
     upstream's connection up. ``ended`` is told how it ended (None: complete) before the last piece
     is given, so that a durable record stands before the caller knows that it has everything.
+    ``idle_s``: the longest silence.
     """
 
     def __init__(
@@ -34,7 +36,9 @@ class ChatStream:
         model_version: str,
         arm: str,
         warnings: tuple[str, ...],
+        idle_s: float = IDLE_S,
     ) -> None:
+        self._idle_s = idle_s
         self._reply = reply
         self._ended = ended
         self.interaction_id = interaction_id
@@ -46,7 +50,7 @@ class ChatStream:
         """What is sent to the caller."""
         told = False
         try:
-            async for piece in _lively(self._reply):
+            async for piece in _lively(self._reply, self._idle_s):
                 if _is_last(piece):
                     told = True
                     await self._ended(None)
@@ -84,19 +88,65 @@ class WholeReply:
         self._events = []
 
 
-async def _lively(reply: ReplyStream) -> AsyncGenerator[bytes, None]:
+async def _lively(reply: ReplyStream, idle_s: float) -> AsyncGenerator[bytes, None]:
     """The pieces of a stream. Raises BackendError (code ``timeout``) after a long silence; the time
     that the caller takes to read does not count."""
+    silence = _Silence(idle_s)
     pieces = aiter(reply)
-    while True:
-        try:
-            async with asyncio.timeout(IDLE_S):
-                piece = await anext(pieces, None)
-        except TimeoutError:
-            raise BackendError(f"the stream was silent for {IDLE_S:g} s", code="timeout") from None
-        if piece is None:
+    try:
+        while True:
+            silence.begin()
+            piece = await anext(pieces, None)
+            silence.end()
+            if piece is None:
+                return
+            yield piece
+    except asyncio.CancelledError:
+        if silence.was_too_long():
+            message = f"the stream was silent for {idle_s:g} s"
+            raise BackendError(message, code="timeout") from None
+        raise
+    finally:
+        silence.stop()
+
+
+class _Silence:
+    """Cancels this task when one wait of it is too long: one timer for all waits, because one for
+    each would be the dearest part of passing a piece on."""
+
+    def __init__(self, idle_s: float) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a stream is read in a task")
+        self._task = task
+        self._cancelled_before = task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self._idle_s = idle_s
+        self._since: float | None = None
+        self._has_fired = False
+        self._timer = self._loop.call_later(idle_s, self._look)
+
+    def begin(self) -> None:
+        self._since = self._loop.time()
+
+    def end(self) -> None:
+        self._since = None
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def was_too_long(self) -> bool:
+        """Whether it has cancelled the task, and nobody else has."""
+        return self._has_fired and self._task.uncancel() <= self._cancelled_before
+
+    def _look(self) -> None:
+        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        if waited >= self._idle_s:
+            self._has_fired = True
+            self._task.cancel()
             return
-        yield piece
+        again = self._idle_s - waited if waited else self._idle_s / _LOOKS
+        self._timer = self._loop.call_later(again, self._look)
 
 
 def _is_last(piece: bytes) -> bool:
