@@ -103,8 +103,7 @@ async def _lively(reply: ReplyStream, idle_s: float) -> AsyncGenerator[bytes, No
             yield piece
     except asyncio.CancelledError:
         if silence.was_too_long():
-            message = f"the stream was silent for {idle_s:g} s"
-            raise BackendError(message, code="timeout") from None
+            raise BackendError(f"the stream was silent for {idle_s:g} s", code="timeout") from None
         raise
     finally:
         silence.stop()
