@@ -42,6 +42,12 @@ class Writer:
             self.close()
             raise
 
+    def warm(self) -> None:
+        """Open the connection before the first transaction wants it. One that cannot be opened now
+        is left to that transaction."""
+        with suppress(Exception), self.transaction():
+            pass
+
     def close(self) -> None:
         """Give the connection up; what is not committed is rolled back."""
         connection, self._connection = self._connection, None

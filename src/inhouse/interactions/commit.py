@@ -50,6 +50,10 @@ class Committer:
         )
         self._failing_since: float | None = None
 
+    def warm(self) -> None:
+        """Be ready for the first batch, whose calls should not wait for a connection."""
+        self._writer.warm()
+
     def failing_s(self) -> float:
         """Seconds since the first of the tries that failed in a row; 0 when the last one did not.
         May be asked from any thread."""

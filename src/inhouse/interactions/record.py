@@ -204,6 +204,7 @@ class Recorder:
             self._on_error(Unavailable(message, code="record-failed", hint=_HINT))
 
     def _work(self) -> None:
+        self._committer.warm()
         while batch := self._next_batch():
             lost = self._committer.commit([record for record, _ in batch])
             if self._durable:
