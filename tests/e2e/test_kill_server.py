@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from inhouse.testing.stalls import Stalls
 from inhouse.testing.upstream_server import ScriptedUpstream
 
 KILLS: Final = 30 if "INHOUSE_FULL" not in os.environ else 150
@@ -76,27 +77,6 @@ class Load:
                 self.answered.append((time.monotonic(), answer["interaction_id"]))
         except (OSError, http.client.HTTPException, ValueError):
             return  # the server is gone
-
-
-class Stalls:
-    """The longest time for which this machine did not let a thread run that wanted to."""
-
-    def __init__(self) -> None:
-        self.longest = 0.0
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._tick)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _tick(self) -> None:
-        before = time.monotonic()
-        while not self._ending.wait(0.001):
-            now = time.monotonic()
-            self.longest = max(self.longest, now - before - 0.001)
-            before = now
 
 
 TEMPLATE: Final = """

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
@@ -32,6 +31,7 @@ from inhouse.core.clock import SystemClock
 from inhouse.db.unit import Database
 from inhouse.gateway.keys import Role, create
 from inhouse.migrations.upgrade import upgrade
+from inhouse.testing.stalls import Stalls
 from inhouse.testing.upstream_behaviours import answer
 from inhouse.testing.upstream_exchange import Behaviour
 from inhouse.testing.upstream_server import ScriptedUpstream
@@ -88,27 +88,6 @@ class Gateway:
         """Ask it to leave, and wait for that; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
-
-
-class Stalls:
-    """The longest time for which this machine did not let a thread run that wanted to."""
-
-    def __init__(self) -> None:
-        self.longest = 0.0
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._tick)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _tick(self) -> None:
-        before = time.monotonic()
-        while not self._ending.wait(0.001):
-            now = time.monotonic()
-            self.longest = max(self.longest, now - before - 0.001)
-            before = now
 
 
 class World:
