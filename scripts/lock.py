@@ -56,7 +56,7 @@ LOCKS = (
     Lock(name="demo", extras=("encoder", "train", "lm", "demo"), builds=True),
     Lock(
         name="test",
-        extras=("encoder", "train", "lm", "demo", "postgres"),
+        extras=("encoder", "train", "lm", "demo", "postgres", "parquet", "spacy"),
         groups=("test",),
         builds=True,
     ),

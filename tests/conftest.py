@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -22,6 +23,9 @@ from inhouse.migrations.schema import metadata
 from inhouse.store.store import ModelStore
 from inhouse.store.wheels import import_wheel
 from inhouse.testing.clock import FrozenClock
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 REQUIRED = set(filter(None, os.environ.get("INHOUSE_REQUIRE", "").split(",")))
 ROOT = Path(__file__).parents[1]
@@ -141,3 +145,18 @@ def bench_data() -> Path:
     if not folder.is_dir():
         missing("data", f"{folder} is no folder; set INHOUSE_BENCH_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium of this session; tests open contexts of their own in it."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        missing("chromium", "no chromium on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()

@@ -1,8 +1,9 @@
 """``inhouse.toml`` is followed while the server runs; one that is not valid changes nothing.
 
-The file, and every prompt file beside it, is looked at twice a second. A change is read whole,
-checked whole and taken over at once; what is wrong with it is kept, with file and line, and the old
-settings go on serving.
+The file, and every prompt file beside it, is looked at twice a second. A change that stands still
+from one look to the next is read whole, checked whole and taken over at once: an editor empties a
+file before it fills it. What is wrong with it is kept, with file and line, and the old settings go
+on serving.
 """
 
 from __future__ import annotations
@@ -108,10 +109,13 @@ class Reloading:
         _log.error("settings refused; the old ones go on serving", reason=message)
 
     def _work(self) -> None:
+        before = self._seen
         while not self._wake.wait(EVERY_S) or not self._stopping:
-            if self._asked or self._look() != self._seen:
+            now = self._look()
+            if self._asked or (now != self._seen and now == before):
                 self._asked = False
                 self.reload()
+            before = now
 
     def _look(self) -> _Seen:
         """Name, size and time of every file that the settings are made of."""

@@ -31,7 +31,6 @@ from inhouse.core.clock import SystemClock
 from inhouse.db.unit import Database
 from inhouse.gateway.keys import Role, create
 from inhouse.migrations.upgrade import upgrade
-from inhouse.testing.stalls import Stalls
 from inhouse.testing.upstream_behaviours import answer
 from inhouse.testing.upstream_exchange import Behaviour
 from inhouse.testing.upstream_server import ScriptedUpstream
@@ -39,7 +38,6 @@ from inhouse.testing.upstream_streams import stream
 
 pytestmark = pytest.mark.postgres
 
-FOLLOWS_S: Final = 1.0
 PATIENCE_S: Final = 30.0
 RUN: Final = "/v1/tasks/mood/run"
 HELLO: Final = [{"role": "user", "content": "Hello"}]
@@ -167,19 +165,11 @@ def pair(world: World) -> Iterator[list[Gateway]]:
     assert [gateway.stop() for gateway in made] == [0, 0]
 
 
-@pytest.fixture
-def stalls() -> Iterator[Stalls]:
-    made = Stalls()
-    yield made
-    made.stop()
-
-
-def follows(stalls: Stalls, seen: Callable[[], bool]) -> None:
-    """It is seen within a second, beside what the machine stalled meanwhile."""
-    stalls.longest, begun = 0.0, time.monotonic()
+def follows(seen: Callable[[], bool]) -> None:
+    """It is seen before long; how soon is what a benchmark tells."""
+    deadline = time.monotonic() + PATIENCE_S
     while not seen():
-        late = time.monotonic() - begun - FOLLOWS_S - stalls.longest
-        assert late < 0, f"not followed after {FOLLOWS_S:g} s and a stall of {stalls.longest:.2f} s"
+        assert time.monotonic() < deadline, f"not followed after {PATIENCE_S:g} s"
         time.sleep(0.005)
 
 
@@ -215,43 +205,41 @@ def test_gateways_may_meet_an_empty_database_at_once(empty: Callable[[], str]) -
     assert done.returncode == 0, done.stderr
 
 
-def test_a_new_revision_is_followed_by_the_other(
-    world: World, pair: list[Gateway], stalls: Stalls
-) -> None:
+def test_a_new_revision_is_followed_by_the_other(world: World, pair: list[Gateway]) -> None:
     one, other = pair
     for round_ in range(3):
         why = {"reason": f"round {round_}"}
         moved = one.ask("/v1/routes/mood", {"candidate": "up/new", "weight": 100, **why})
         assert (moved.status, one.run().model) == (200, "up/new"), "itself at once"
-        follows(stalls, lambda: other.run().model == "up/new")
+        follows(lambda: other.run().model == "up/new")
         assert other.ask("/v1/routes/mood/rollback", why).status == 200
         assert other.run().model == "up/old"
-        follows(stalls, lambda: one.run().model == "up/old")
+        follows(lambda: one.run().model == "up/old")
 
 
-def test_the_command_line_moves_both(world: World, pair: list[Gateway], stalls: Stalls) -> None:
+def test_the_command_line_moves_both(world: World, pair: list[Gateway]) -> None:
     command(world, routes_cli, "set", "mood", "--to", "up/new", "--weight", "100")
-    follows(stalls, lambda: {one.run().model for one in pair} == {"up/new"})
+    follows(lambda: {one.run().model for one in pair} == {"up/new"})
     command(world, routes_cli, "rollback", "mood")
-    follows(stalls, lambda: {one.run().model for one in pair} == {"up/old"})
+    follows(lambda: {one.run().model for one in pair} == {"up/old"})
 
 
-def test_keys_are_followed(world: World, pair: list[Gateway], stalls: Stalls) -> None:
+def test_keys_are_followed(world: World, pair: list[Gateway]) -> None:
     made = command(world, keys_cli, "create", "--name", "desk")
-    follows(stalls, lambda: [one.run(made["key"]).status for one in pair] == [200, 200])
+    follows(lambda: [one.run(made["key"]).status for one in pair] == [200, 200])
     command(world, keys_cli, "revoke", made["id"])
-    follows(stalls, lambda: [one.run(made["key"]).status for one in pair] == [401, 401])
+    follows(lambda: [one.run(made["key"]).status for one in pair] == [401, 401])
 
 
-def test_a_day_budget_is_one_for_both(world: World, pair: list[Gateway], stalls: Stalls) -> None:
+def test_a_day_budget_is_one_for_both(world: World, pair: list[Gateway]) -> None:
     limit = ("--requests-per-day", "40")
     made = command(world, keys_cli, "create", "--name", "shop", *limit)
-    follows(stalls, partial(_agree, pair, made["id"], 0))
+    follows(partial(_agree, pair, made["id"], 0))
     answered = 0
     for share in (15, 10):
         for gateway in pair:
             answered += [gateway.run(made["key"]).status for _ in range(share)].count(200)
-            follows(stalls, partial(_agree, pair, made["id"], answered))
+            follows(partial(_agree, pair, made["id"], answered))
     assert answered == 40
     refused = [one.run(made["key"]) for one in pair]
     assert [one.json["code"] for one in refused] == ["budget-requests"] * 2

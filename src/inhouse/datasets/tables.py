@@ -23,6 +23,7 @@ class ImportedExample(Base):
     target: Mapped[Any] = mapped_column(JsonText)
     weight: Mapped[float] = mapped_column(Float, default=1.0)
     group_key: Mapped[str | None] = mapped_column(String(256))
+    subject: Mapped[str | None] = mapped_column(String(32))
     occurred_at: Mapped[datetime | None] = mapped_column(Instant)
     source: Mapped[str] = mapped_column(String(256))
     row_number: Mapped[int] = mapped_column(Integer)
@@ -32,6 +33,7 @@ class ImportedExample(Base):
     __table_args__ = (
         UniqueConstraint("task", "task_revision", "content_hash"),
         Index("ix_imported_example_task_task_revision", "task", "task_revision"),
+        Index("ix_imported_example_subject", "subject"),
     )
 
 

@@ -48,3 +48,17 @@ class IdempotentCall(Base):
     expires_at: Mapped[datetime] = mapped_column(Instant)
 
     __table_args__ = (Index("ix_idempotent_call_created_at", "created_at"),)
+
+
+class PageSession(Base):
+    """Somebody who showed a key to the pages. ``digest`` is the SHA-256 of the cookie's 256 random
+    bits; a session lasts until ``expires_at`` and no longer than its key."""
+
+    __tablename__ = "page_session"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    expires_at: Mapped[datetime] = mapped_column(Instant)
+
+    __table_args__ = (Index("ix_page_session_expires_at", "expires_at"),)

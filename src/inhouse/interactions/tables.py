@@ -73,3 +73,48 @@ class Spent(Base):
     requests: Mapped[int] = mapped_column(BigInteger)
     tokens: Mapped[int] = mapped_column(BigInteger)
     cost: Mapped[float] = mapped_column(Float)
+
+
+class Activity(Base):
+    """What calls came to in one hour (UTC, ``2026-01-31T09``), counted in the transaction that
+    records them. Erasing an interaction leaves these counts.
+
+    ``process`` is the gateway process that counted. ``task`` is "" for a free chat, ``reference``
+    what answered ("" when nothing did). ``bucket`` is the number of the latency's bucket
+    (``interactions.activity``), so that percentiles can be told from the counts.
+    """
+
+    __tablename__ = "activity"
+
+    hour: Mapped[str] = mapped_column(String(13), primary_key=True)
+    task: Mapped[str] = mapped_column(String(64), primary_key=True)
+    reference: Mapped[str] = mapped_column(String(256), primary_key=True)
+    hosting: Mapped[str] = mapped_column(String(16), primary_key=True)
+    arm: Mapped[str] = mapped_column(String(16), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16), primary_key=True)
+    bucket: Mapped[int] = mapped_column(Integer, primary_key=True)
+    process: Mapped[str] = mapped_column(String(36), primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger)
+    latency_ms: Mapped[float] = mapped_column(Float)
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[float] = mapped_column(Float)
+
+
+class Erasure(Base):
+    """That a subject's data, or data of a certain age, was erased; what remains is counts.
+
+    ``subject`` is the salted hash, null for a purge by age. ``counts`` is {interactions, feedback,
+    imported, examples}; ``versions`` lists the references of versions that were trained from some
+    of it.
+    """
+
+    __tablename__ = "erasure"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    subject: Mapped[str | None] = mapped_column(String(32))
+    before: Mapped[datetime | None] = mapped_column(Instant)
+    counts: Mapped[Any] = mapped_column(JsonText)
+    versions: Mapped[Any] = mapped_column(JsonText)
+    actor: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(Instant)
