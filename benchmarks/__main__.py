@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from benchmarks import quality
 from benchmarks.gateway import run as gateway
 
-NAMES = ("gateway", "quality")
+PARTS = {"gateway": gateway.SCENARIOS, "quality": quality.PARTS}
+NAMES = tuple(PARTS)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,25 +21,32 @@ def main(arguments: Sequence[str]) -> int:
         "--only",
         action="append",
         default=[],
-        choices=gateway.SCENARIOS,
-        metavar="SCENARIO",
-        help=f"gateway: {', '.join(gateway.SCENARIOS)}; may be repeated; no README",
+        choices=(*gateway.SCENARIOS, *quality.PARTS),
+        metavar="PART",
+        help=f"gateway: {', '.join(gateway.SCENARIOS)}; quality: {', '.join(quality.PARTS)}; "
+        "may be repeated; no README",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, metavar="N", help="quality: parts at a time (2)"
     )
     parser.add_argument(
         "--growth", type=int, metavar="N", help="gateway: requests over which memory is watched"
     )
     given = parser.parse_args(arguments)
-    names = given.names or NAMES
+    meant = [name for name in NAMES if set(given.only) & set(PARTS[name])]
+    names = given.names or meant or NAMES
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}")
     code = 0
     if "gateway" in names:
-        code = gateway.main(quick=given.quick, only=given.only, growth_requests=given.growth)
+        only = [name for name in given.only if name in gateway.SCENARIOS]
+        code = gateway.main(quick=given.quick, only=only, growth_requests=given.growth)
     if "quality" in names:
-        from benchmarks import quality
+        from benchmarks.quality import run
 
-        quality.main()
+        only = [name for name in given.only if name in quality.PARTS]
+        code = run.main(only, given.jobs) or code
     return code
 
 

@@ -99,13 +99,13 @@ def sections(model: type[BaseModel], path: str) -> Iterator[str]:
     for name, info in model.model_fields.items():
         if info.exclude:
             continue
-        full = f"{path}.{name}" if path else name
+        full = f"{path}.{info.alias or name}" if path else name
         child, many = child_model(info)
         if child is not None:
             inner.append((child, f"{full}.<name>" if many else full))
         if child is None or docs.get((model.__name__, name)):
             doc = docs.get((model.__name__, name), "")
-            rows.append((f"`{name}`", words_of(info), default_of(info), doc))
+            rows.append((f"`{info.alias or name}`", words_of(info), default_of(info), doc))
     if path or rows:
         yield f"## `[{path}]`\n" if path else "## Top level\n"
         yield f"{(model.__doc__ or '').strip()}\n" if path else ""

@@ -39,6 +39,7 @@ from inhouse.interactions.redact import Redactor
 from inhouse.jobs.handler import Handler
 from inhouse.jobs.worker import Worker
 from inhouse.migrations.upgrade import upgrade
+from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.serving.backends import Backends
 from inhouse.settings import LimitSettings, RecordingSettings, Settings
 from inhouse.store.store import ModelStore
@@ -76,7 +77,8 @@ class App:
     @property
     def handlers(self) -> dict[str, Handler]:
         """Job names and what runs them."""
-        return {TRAINING_JOB: self.training, EVALUATION_JOB: self.evaluator}
+        scrub = Scrub(self.database, self.store)
+        return {TRAINING_JOB: self.training, EVALUATION_JOB: self.evaluator, SCRUB: scrub}
 
     @property
     def body_limit(self) -> int:

@@ -1,9 +1,9 @@
 """``inhouse.toml`` is followed while the server runs; one that is not valid changes nothing.
 
-The file, and every prompt file beside it, is looked at twice a second. A change that stands still
-from one look to the next is read whole, checked whole and taken over at once: an editor empties a
-file before it fills it. What is wrong with it is kept, with file and line, and the old settings go
-on serving.
+The file, and every prompt or schema file beside it, is looked at twice a second. A change that
+stands still from one look to the next is read whole, checked whole and taken over at once: an
+editor empties a file before it fills it. What is wrong with it is kept, with file and line, and the
+old settings go on serving.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ class Reloading:
         self._thread = threading.Thread(target=self._work, name="settings", daemon=True)
         self.state = Loaded(app.clock.now(), 1)
 
+    @property
+    def in_force(self) -> Settings:
+        """The settings that serve: those of the file, but for tables that wait for a start."""
+        fixed = {name: getattr(self._started_with, name) for name in _FIXED}
+        return self._app.settings.model_copy(update=fixed)
+
     def start(self) -> None:
         """Start the thread. Once."""
         self._thread.start()
@@ -120,7 +126,10 @@ class Reloading:
     def _look(self) -> _Seen:
         """Name, size and time of every file that the settings are made of."""
         settings = self._app.settings
-        names = [FILE_NAME, *(task.prompt for task in settings.tasks.values() if task.prompt)]
+        declared = [
+            name for task in settings.tasks.values() for name in (task.prompt, task.schema_)
+        ]
+        names = [FILE_NAME, *(name for name in declared if name and isinstance(name, str))]
         seen = []
         for name in names:
             if "\n" in name:

@@ -135,8 +135,9 @@ class UpstreamSettings(Section):
 class OnFailure(Section):
     """What a caller gets instead of an error when nothing could answer."""
 
-    value: float | str
-    """A label of the choice, or a number in the score's range."""
+    value: float | str | list[Any] | dict[str, Any]
+    """A label of the choice, a number in the score's range, a text, `[]` for no spans, or the
+    object of a json task."""
     flagged: Literal[True] = True
     """The answer says that it is none of a model; this cannot be switched off."""
 
@@ -146,12 +147,17 @@ class TaskSettings(Section):
 
     builtin: Name | None = None
     """Start from a task in the box (`sentiment`, `bias`); other keys override it."""
-    kind: Literal["score", "choice", "text"] | None = None
-    """`score`: a number in `range`. `choice`: one of `labels`. `text`: whatever the model says."""
+    kind: Literal["score", "choice", "text", "spans", "json"] | None = None
+    """`score`: a number in `range`. `choice`: one of `labels`. `text`: whatever the model says.
+    `spans`: places in the input, each with one of `labels`. `json`: an object that fits
+    `schema`."""
     description: str | None = None
     """One sentence for people."""
     labels: tuple[str, ...] | None = None
-    """Of a choice: the answers allowed, at least two."""
+    """Of a choice: the answers allowed, at least two. Of spans: their types, at least one."""
+    schema_: dict[str, Any] | str | None = Field(None, alias="schema")
+    """Of json: the JSON Schema of the answer, an object with `properties`; a table here, or a
+    `.json` file beside `inhouse.toml`."""
     range: tuple[float, float] | None = None
     """Of a score: lowest and highest value."""
     levels: dict[str, float] | None = None
@@ -172,7 +178,8 @@ class TaskSettings(Section):
     max_input_tokens: int | None = Field(None, ge=16)
     """Longest input sent to a model, counted as word pieces."""
     on_long: Literal["window", "head", "refuse"] | None = None
-    """Longer input: keep beginning and end, keep the beginning, or refuse with 422."""
+    """Longer input: keep beginning and end, keep the beginning, or refuse with 422. Spans are
+    counted in what is kept, so a spans task keeps the beginning or refuses."""
     on_failure: OnFailure | Literal["error"] | None = None
     """What to answer when every model failed: an error, or a flagged value."""
 

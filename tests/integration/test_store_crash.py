@@ -18,7 +18,7 @@ from inhouse.core.clock import SystemClock
 from inhouse.store.store import ModelStore
 from inhouse.testing.clock import FrozenClock
 
-KILLS = 1000 if os.environ.get("INHOUSE_FULL") else 30
+KILLS = 1000 if os.environ.get("INHOUSE_FULL") else 100
 SEED = 20251123
 
 # Forks one publisher per line of input, prints its process id, and says when it is reaped.
@@ -37,7 +37,7 @@ def publish_until_killed():
     store = ModelStore(Path(sys.argv[1]), SystemClock())
     while True:
         with store.stage("sentiment") as staging:
-            (staging.path / "model.onnx").write_bytes(b"\\x08" + os.urandom(200_000))
+            (staging.path / "model.onnx").write_bytes(b"\\x08" + os.urandom(20_000))
             (staging.path / "tokenizer").mkdir()
             (staging.path / "tokenizer/vocab.txt").write_bytes(b"shared" * 1000)
             version = store.publish(staging, draft).version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,9 @@ from inhouse.core.errors import Invalid, NotFound
 from inhouse.datasets.ingest import ImportReport, import_file
 from inhouse.datasets.tables import ImportedExample
 from inhouse.db.dialects import table_of
+from inhouse.db.tables import Meta
 from inhouse.db.unit import Database
+from inhouse.interactions.pseudonym import pseudonym
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
 
@@ -157,7 +160,7 @@ def test_other_kinds_of_file_are_refused(
     sqlite_database: Database, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_text("text,label\n", encoding="utf-8")
-    with pytest.raises(Invalid, match="neither") as refused:
+    with pytest.raises(Invalid, match="neither its name") as refused:
         _import(sqlite_database, tmp_path / name)
     assert refused.value.code == "import-format"
 
@@ -180,3 +183,80 @@ def test_progress_is_told_by_chunk(sqlite_database: Database, tmp_path: Path) ->
     told: list[int] = []
     assert _import(sqlite_database, path, progress=told.append).added == 1200
     assert told == [500, 1000, 1200]
+
+
+SPANS = TaskSpec(
+    name="marks", kind=TaskKind.SPANS, description="", labels=("ORG",), prompt="{{ input }}"
+)
+
+
+def test_columns_that_mean_nothing_are_counted(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    path.write_text("text,label,split,id\none,good,train,\ntwo,bad,test,7\n", encoding="utf-8")
+    assert _import(sqlite_database, path).unread == {"id": 1, "split": 2}
+
+
+def test_strict_adds_nothing_when_one_row_is_bad(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    rows = "".join(f"text {number},good\n" for number in range(700))
+    path.write_text("text,label\n" + rows + "last,great\n", encoding="utf-8")
+    with pytest.raises(Invalid, match=r"bad rows: 1, .*\. 702: 'great'") as refused:
+        _import(sqlite_database, path, strict=True)
+    assert refused.value.code == "import-bad-rows"
+    assert _stored(sqlite_database) == []
+    path.write_text("text,label\n" + rows, encoding="utf-8")
+    assert _import(sqlite_database, path, strict=True).added == 700
+
+
+def test_a_subject_is_kept_as_its_pseudonym(database: Database, tmp_path: Path) -> None:
+    with database.write() as unit:
+        unit.execute(table_of(Meta).insert().values(name="salt", value="ab" * 16))
+    path = tmp_path / "news.csv"
+    path.write_text("text,label,who\none,good,Ann\none,good,Bob\n", encoding="utf-8")
+    assert _import(database, path).added == 1
+    named = {"columns": {"subject": "who"}}
+    assert _import(database, path, **named).added == 2
+    assert _import(database, path, **named).duplicate == 2
+    salt = bytes.fromhex("ab" * 16)
+    stored = _stored(database)
+    assert {row.subject for row in stored} == {pseudonym(salt, "Ann"), pseudonym(salt, "Bob")}
+
+
+def test_conll_comes_in_as_spans(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text(
+        "-DOCSTART- -X- O O\n\n# split = train\nEU NNP X B-ORG\ncalls V X O\n. . X O\n\n"
+        "Odd NNP X B-PERSON\n\n",
+        encoding="utf-8",
+    )
+    report = _import(sqlite_database, path, SPANS)
+    assert (report.format, report.added, report.unread) == ("conll", 1, {"split": 2})
+    assert report.bad == ((8, "'PERSON' is no label"),)
+    (row,) = _stored(sqlite_database)
+    assert row.input == "EU calls."
+    assert row.target == {"spans": [{"start": 0, "end": 2, "label": "ORG", "text": "EU"}]}
+    assert row.group_key.startswith("document ")
+    named = {"text": "1", "target": "2", "group": "split"}
+    assert _import(sqlite_database, path, SPANS, columns=named).bad[0][1].startswith("tag 'NNP'")
+
+
+def test_spans_come_in_from_a_column_of_json(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "marks.csv"
+    path.write_text(
+        "text,spans\n"
+        'EU calls,"[{""text"": ""EU"", ""label"": ""ORG""}]"\n'
+        "Nothing,[]\n"
+        "EU calls,EU\n"
+        'EU calls,"[{""start"": 0, ""end"": 99, ""label"": ""ORG""}]"\n',
+        encoding="utf-8",
+    )
+    report = _import(sqlite_database, path, SPANS)
+    assert (report.added, [line for line, _ in report.bad]) == (2, [4, 5])
+
+
+def test_a_packed_file_comes_in(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv.gz"
+    path.write_bytes(gzip.compress(b"text,label\none,good\n"))
+    report = _import(sqlite_database, path)
+    assert (report.format, report.added) == ("csv", 1)
+    assert _stored(sqlite_database)[0].source == "news.csv.gz"

@@ -47,7 +47,9 @@ class Talker:
     def __init__(self) -> None:
         self.spoken: list[str] = []
 
-    def chat(self, messages: Any, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def chat(
+        self, messages: Any, options: Mapping[str, Any], form: Any
+    ) -> Iterator[dict[str, Any]]:
         name, tokens = messages[0]["content"].split()
         for _ in range(int(tokens)):
             self.spoken.append(name)

@@ -252,8 +252,10 @@ def test_publishing_again_replaces_a_damaged_blob(store: ModelStore, clock: Froz
     ]
     with pytest.raises(Corrupt):
         store.resolve("sentiment", first.version)
-    assert len(list((store.root / "quarantine").iterdir())) == 1
-    assert "quarantine" in [line["event"] for line in journal(store)]
+    kept = {path.name for path in (store.root / "quarantine").iterdir()}
+    assert f"sentiment@{first.version}.json" in kept
+    assert len(kept) == 2, "the damaged blob and the mark of the version that still holds it"
+    assert [line["event"] for line in journal(store)].count("quarantine") == 2
 
 
 def test_one_of_fifty_moves_the_ref(store: ModelStore, clock: FrozenClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -61,11 +62,14 @@ def test_a_flipped_byte_is_found_before_serving_and_named(
         (finding,) = fresh.verify("sentiment", made.version)
         assert (finding.model, finding.version, finding.file) == ("sentiment", made.version, path)
         assert found.value.message == finding.message
+        with pytest.raises(Corrupt, match="in quarantine"):
+            store.resolve("sentiment")
         for part in ("sentiment", made.version, path, finding.expected, finding.actual):
             assert part in found.value.message
         assert len(finding.expected) == len(finding.actual) == 71
         assert finding.expected != finding.actual
         flip(made.path / path, offset)
+        fresh.lift("sentiment", made.version)
     assert ModelStore(store.root, SystemClock()).resolve("sentiment").version == made.version
     assert store.verify() == []
 
@@ -76,6 +80,7 @@ def test_a_flipped_byte_in_the_checksum_is_found(store: ModelStore, made: Publis
         with pytest.raises(Corrupt, match=r"manifest\.json: digest"):
             store.resolve("sentiment")
         flip(made.path / "manifest.sha256", offset)
+        store.lift("sentiment", made.version)
 
 
 def test_a_change_after_the_first_load_is_found(store: ModelStore, made: Published) -> None:
@@ -131,8 +136,40 @@ def test_a_version_under_another_name_is_a_finding(store: ModelStore, made: Publ
     assert f"it describes sentiment@{made.version}" in finding.message
 
 
-def test_a_ref_that_points_nowhere_is_a_finding(store: ModelStore, made: Published) -> None:
+def test_any_flipped_byte_of_a_ref_is_found(store: ModelStore, made: Published) -> None:
     ref = store.root / "models/sentiment/refs/current.json"
+    for offset in range(ref.stat().st_size):
+        flip(ref, offset)
+        with pytest.raises(Corrupt) as found:
+            store.read_ref("sentiment")
+        assert found.value.code == "ref"
+        (finding,) = store.verify("sentiment")
+        assert (finding.model, finding.file, finding.problem) == (
+            "sentiment",
+            "refs/current.json",
+            "ref",
+        )
+        assert store.resolve("sentiment").version == made.version, "the journal knows it"
+        flip(ref, offset)
+    assert store.verify() == []
+
+
+def test_a_damaged_ref_is_set_again_with_its_number(store: ModelStore, made: Published) -> None:
+    ref = store.root / "models/sentiment/refs/current.json"
+    flip(ref, 5)
+    assert store.set_ref("sentiment", "current", made.version, actor="me", reason="again") == 2
+    assert store.verify() == []
+    kept = [path.name for path in (store.root / "quarantine").iterdir()]
+    assert [name.partition("-")[0] for name in kept] == ["sentiment.current"]
+
+
+def test_a_ref_that_points_nowhere_is_a_finding(store: ModelStore, made: Published) -> None:
+    """Refs of older stores have no checksum; what they say is checked all the same."""
+    ref = store.root / "models/sentiment/refs/current.json"
+    plain = json.loads(ref.read_bytes())
+    del plain["checksum"]
+    ref.write_text(json.dumps(plain))
+    assert store.resolve("sentiment").version == made.version
     whole = ref.read_text()
     wrong = made.manifest_digest.replace(made.manifest_digest[-4:], "beef")
     for damaged, reason in (

@@ -95,12 +95,12 @@ def test_preflight_says_what_is_wrong_with_the_examples(
 
 def test_preflight_says_what_the_machine_lacks() -> None:
     bare = Host(free_bytes=10**12, has_module=lambda name: name != "sklearn")
-    found = EncoderHead().check(CHOICE, choices(5, 5), bare)
+    found = EncoderHead().check(CHOICE, choices(5, 5), bare, EncoderHeadSettings())
     assert found.reasons == ("sklearn is not installed",)
     assert found.hint == "pip install 'inhouse[train]'"
     full = Host(free_bytes=10, has_module=lambda _: True)
     assert "disk" in check_host(full, modules=(), extra="train", disk_bytes=10**9).reasons[0]
-    assert EncoderHead().check(CHOICE, choices(5, 5), ROOMY).ok
+    assert EncoderHead().check(CHOICE, choices(5, 5), ROOMY, EncoderHeadSettings()).ok
 
 
 def test_an_order_comes_out_as_it_went_in(tmp_path: Path) -> None:

@@ -19,23 +19,36 @@ from inhouse.api import (
     interactions,
     jobs,
     limits,
+    overview,
     routes,
     settings,
+    store,
     tasks,
     training,
+    upstreams,
     versions,
 )
 from inhouse.api.auth import Access
 from inhouse.api.dispatch import Dispatcher
 from inhouse.api.document import describe
-from inhouse.api.problems import BadRequest, FieldError, MethodNotAllowed, render, unexpected
+from inhouse.api.problems import (
+    BadRequest,
+    FieldError,
+    MethodNotAllowed,
+    render,
+    status_of,
+    unexpected,
+)
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError, NotFound
+from inhouse.dashboard import problem
+from inhouse.dashboard.site import mount
 from inhouse.reload import Reloading
 
 _AREAS = (
     tasks,
     interactions,
+    overview,
     datasets,
     training,
     versions,
@@ -46,7 +59,9 @@ _AREAS = (
     health,
     settings,
     breakers,
+    upstreams,
     limits,
+    store,
 )
 _CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
 
@@ -58,6 +73,7 @@ def app(wired: App) -> Dispatcher:
     reloading = Reloading(wired)
     control = _control(wired, access, stopping)
     control.state.reloading = reloading
+    mount(control, wired, reloading)
     return Dispatcher(wired, access, control, stopping, reloading)
 
 
@@ -82,7 +98,11 @@ def _control(wired: App, access: Access, stopping: asyncio.Event) -> FastAPI:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    status, headers, body = render(_known(request, error), request.scope)
+    known = _known(request, error)
+    accept, is_htmx = request.headers.get("accept", ""), "hx-request" in request.headers
+    if problem.wants_page(request.url.path, accept, is_htmx=is_htmx):
+        return await problem.show(request, known, status_of(known))
+    status, headers, body = render(known, request.scope)
     response = Response(body, status)
     response.raw_headers = headers
     return response

@@ -70,6 +70,17 @@ async def read_body(scope: Scope, receive: Receive, limit: int = LIMIT) -> bytes
     return await _collect(receive, limit)
 
 
+def is_form(scope: Scope) -> bool:
+    """Whether the body is declared as the form of a page."""
+    declared = header(scope, b"content-type") or ""
+    return declared.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
+
+
+async def read_form(receive: Receive, limit: int) -> bytes:
+    """The whole body of a form, at most ``limit`` bytes. Raises TooLarge, Gone."""
+    return await _collect(receive, limit)
+
+
 @lru_cache(maxsize=64)
 def _is_json(declared: str) -> bool:
     return declared.partition(";")[0].strip().lower() == "application/json"

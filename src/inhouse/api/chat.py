@@ -14,6 +14,7 @@ from inhouse.client.models import ChatRequest, Key, Tags
 from inhouse.gateway.body import ChatBody
 from inhouse.gateway.chat import events_of
 from inhouse.gateway.entry import Outcome
+from inhouse.tasks.spec import TaskKind, TaskSpec
 
 _HEAD: Final = tuple(
     (name, b'"%b":' % name.encode()) for name in ("model", "stream", "user", "metadata")
@@ -95,10 +96,11 @@ def _part(part: object) -> str | None:
     return None
 
 
-def content_of(output: Mapping[str, Any]) -> str:
+def content_of(spec: TaskSpec, output: Mapping[str, Any]) -> str:
     """A task's output as the content of a message: text as it is, everything else as JSON."""
-    text = output.get("text")
-    return text if isinstance(text, str) else msgspec.json.encode(output).decode()
+    if spec.kind is TaskKind.TEXT:
+        return str(output["text"])
+    return msgspec.json.encode(output).decode()
 
 
 async def events(

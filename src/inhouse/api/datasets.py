@@ -1,14 +1,41 @@
-"""``/v1/datasets``: what there is to learn from, frozen."""
+"""``/v1/datasets``: what there is to learn from, brought in, frozen, and taken out again."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Annotated, Any, BinaryIO
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
 
 from inhouse.api.depends import OfTask, Operator, PathId, Reader, Wired
 from inhouse.client.control import Dataset, DatasetBuild
+from inhouse.client.datasets import (
+    BadRow,
+    DatasetImport,
+    DatasetImported,
+    FileFormat,
+    SplitName,
+)
+from inhouse.datasets.export import write_snapshot
+from inhouse.datasets.formats.choose import ENDINGS, MEDIA_TYPES
+from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import BuildSettings, build, get, list_snapshots
 
 router = APIRouter(tags=["datasets"])
+_NAMED = 100
+_PIECE = 1 << 16
+_FILES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The examples in their order, as a file.",
+        "content": {
+            kind.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
+            for kind in MEDIA_TYPES.values()
+        },
+    }
+}
 
 
 @router.get("/v1/datasets")
@@ -32,3 +59,64 @@ def show_dataset(snapshot_id: PathId, app: Wired, _: Reader) -> Dataset:
     """One dataset snapshot."""
     with app.database.read() as unit:
         return Dataset.model_validate(get(unit, snapshot_id))
+
+
+@router.post("/v1/datasets/import")
+def import_examples(request: DatasetImport, app: Wired, _: Operator) -> DatasetImported:
+    """Add labelled examples. Bad rows are named and left out; repeating an import adds nothing."""
+    spec = app.catalog.get(request.task)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "content"
+        path.write_bytes(request.content.encode())
+        report = import_file(
+            app.database,
+            spec,
+            path,
+            clock=app.clock,
+            columns={str(role): name for role, name in request.columns.items()},
+            file_format=request.format,
+            strict=request.strict,
+            source=request.source,
+        )
+    return DatasetImported(
+        read=report.read,
+        added=report.added,
+        duplicate=report.duplicate,
+        bad=len(report.bad),
+        named=[BadRow(line=line, reason=reason) for line, reason in report.bad[:_NAMED]],
+        unread=dict(report.unread),
+    )
+
+
+@router.get("/v1/datasets/{snapshot_id}/export", response_class=StreamingResponse, responses=_FILES)
+def export_dataset(
+    snapshot_id: PathId,
+    app: Wired,
+    _: Reader,
+    *,
+    file_format: Annotated[FileFormat, Query(alias="format")] = "jsonl",
+    split: Annotated[SplitName | None, Query(description="Only this split.")] = None,
+) -> StreamingResponse:
+    """The examples of a snapshot as a file. The task must be declared as it was then."""
+    file = TemporaryFile()  # noqa: SIM115 - it is closed when everything is sent
+    try:
+        with app.database.read() as unit:
+            found = get(unit, snapshot_id)
+            spec = app.catalog.get(found.task)
+            write_snapshot(unit, spec, found, file, file_format=file_format, split=split)
+    except BaseException:
+        file.close()
+        raise
+    name = f"{found.task}-{found.short_hash}.{ENDINGS[file_format]}"
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-length": str(file.tell()),
+    }
+    return StreamingResponse(_sent(file), media_type=MEDIA_TYPES[file_format], headers=headers)
+
+
+def _sent(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        while piece := file.read(_PIECE):
+            yield piece

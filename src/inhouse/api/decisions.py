@@ -261,6 +261,9 @@ def _misfit(field: str, message: str) -> FieldError:
     )
 
 
+_ANSWERS = {TaskKind.TEXT: "a text", TaskKind.SPANS: "spans", TaskKind.JSON: "an object"}
+
+
 def _wants(spec: TaskSpec) -> str:
     if spec.kind is TaskKind.CHOICE:
         return f"task {spec.name} takes a choice between {', '.join(spec.labels)}"
@@ -268,7 +271,7 @@ def _wants(spec: TaskSpec) -> str:
         return f"task {spec.name} takes a score with the levels {', '.join(spec.words)}"
     if spec.kind is TaskKind.SCORE:
         return f"task {spec.name} declares no levels, so it decides between none"
-    return f"task {spec.name} answers with a text, which is no decision"
+    return f"task {spec.name} answers with {_ANSWERS[spec.kind]}, which is no decision"
 
 
 def _calibrated(answer: Response, *, real: bool) -> Response:

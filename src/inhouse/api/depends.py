@@ -7,9 +7,12 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from inhouse.api.auth import Access, Principal
+from inhouse.api.auth import Access
 from inhouse.bootstrap import App
 from inhouse.client.control import Id, Name
+from inhouse.dashboard.access import COOKIE
+from inhouse.dashboard.shell import site_of
+from inhouse.gateway.access import Principal
 from inhouse.gateway.keys import Permission
 
 
@@ -21,9 +24,20 @@ async def _wired(request: Request) -> App:
 def _needs(permission: Permission) -> Callable[[Request], Awaitable[Principal]]:
     async def check(request: Request) -> Principal:
         access: Access = request.app.state.access
-        return access.require(request.scope, permission)
+        if not _by_cookie(request):
+            return access.require(request.scope, permission)
+        who = await site_of(request).door.find(request, renews=False)
+        who.require(permission)
+        return who
 
     return check
+
+
+def _by_cookie(request: Request) -> bool:
+    """Whether somebody who is signed in to the pages looks at what stands behind them; only looks,
+    since another site's page could send the cookie too."""
+    names = request.headers
+    return request.method == "GET" and COOKIE in request.cookies and "authorization" not in names
 
 
 Wired = Annotated[App, Depends(_wired)]

@@ -11,7 +11,17 @@ import msgspec
 
 from inhouse.api.auth import Access
 from inhouse.api.batch import Batch
-from inhouse.api.body import Gone, Receive, Scope, Send, header, parse, read_body
+from inhouse.api.body import (
+    Gone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    is_form,
+    parse,
+    read_body,
+    read_form,
+)
 from inhouse.api.decisions import Decisions
 from inhouse.api.embeddings import EmbeddingRoute
 from inhouse.api.hangup import unless_gone
@@ -25,6 +35,7 @@ from inhouse.reload import Reloading
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = Callable[[Scope, Receive], Awaitable[Response | Streamed]]
 
+_API = "/v1/"
 _TASKS = "/v1/tasks/"
 _json = msgspec.json.Decoder()
 _BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -102,12 +113,11 @@ class Dispatcher:
             return Response(*render(unexpected(error, scope), scope))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """To FastAPI, with a body that is read and bounded by the same rules as the hot ones."""
+        """To FastAPI, with a body that is read and bounded by the same rules as the hot ones: JSON
+        for the API, forms for the pages."""
         try:
             if _has_body(scope):
-                body = await read_body(scope, receive, self._app.body_limit)
-                parse(_json, body)
-                receive = _replay(body, receive)
+                receive = _replay(await self._body(scope, receive), receive)
             await self._control(scope, receive, send)
         except InhouseError as error:
             await _write(scope, send, Response(*render(error, scope)))
@@ -115,6 +125,13 @@ class Dispatcher:
             raise
         except Exception:  # noqa: BLE001 FastAPI's handler logged and answered it, then raised
             return
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        if not scope["path"].startswith(_API) and is_form(scope):
+            return await read_form(receive, self._app.body_limit)
+        body = await read_body(scope, receive, self._app.body_limit)
+        parse(_json, body)
+        return body
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -123,6 +123,7 @@ class HotRoutes:
         who: Principal,
         scope: Scope,
     ) -> Response | Streamed:
+        spec = self._app.catalog.get(reference.name)
         call = Call(
             interaction_id=scope[CALL],
             task=reference.name,
@@ -133,7 +134,8 @@ class HotRoutes:
             key=who.key,
         )
         outcome = await unless_gone(scope, self._app.gateway.run(call))
-        content, model = content_of(outcome.output), outcome.model_version or request.model
+        content = content_of(spec, outcome.output)
+        model = outcome.model_version or request.model
         at = self._app.clock.now()
         if request.stream:
             return as_events(events(content, model, outcome, at, request), outcome)

@@ -17,9 +17,32 @@ from inhouse.client.control import (
     Reference,
 )
 from inhouse.feedback.submit import list_for
-from inhouse.interactions.search import get, search
+from inhouse.interactions.filters import Facets, Span, read_tag
+from inhouse.interactions.search import find, get
 
 router = APIRouter(tags=["interactions"])
+
+OfStatus = Literal["answered", "flagged", "failed", "cancelled"] | None
+OfArm = Literal["incumbent", "candidate", "pinned", "forced"] | None
+OfHosting = Annotated[
+    Literal["own", "local", "external"] | None, Query(description="Where what answered runs.")
+]
+OfReference = Annotated[Reference | None, Query(description="What answered.")]
+Text = Annotated[
+    str,
+    Query(
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        description="In the input or the output. The newest 20,000 calls are searched; to go on, "
+        "ask with `until` = `reached` of the answer.",
+    ),
+]
+Tag = Annotated[
+    str,
+    Query(
+        max_length=600, pattern=r"^([^\x00=]+=[^\x00]*)?$", description="name=value; as with `q`."
+    ),
+]
 
 
 @router.get("/v1/interactions")
@@ -28,29 +51,31 @@ def list_interactions(
     _: Reader,
     *,
     task: OfTask = None,
-    status: Literal["answered", "flagged", "failed", "cancelled"] | None = None,
-    arm: Literal["incumbent", "candidate", "pinned", "forced"] | None = None,
-    reference: Annotated[Reference | None, Query(description="What answered.")] = None,
+    status: OfStatus = None,
+    arm: OfArm = None,
+    reference: OfReference = None,
+    hosting: OfHosting = None,
+    q: Text = "",
+    tag: Tag = "",
     since: Annotated[AwareDatetime | None, Query(description="Inclusive.")] = None,
     until: Annotated[AwareDatetime | None, Query(description="Exclusive.")] = None,
     before: Annotated[Id | None, Query(description="`next` of the page before.")] = None,
     limit: Limit = 50,
 ) -> InteractionPage:
     """Recorded calls, newest first, one page at a time."""
+    facets = Facets(task=task, status=status, arm=arm, reference=reference, hosting=hosting)
+    span = Span(since=since, until=until)
     with app.database.read() as unit:
-        found = search(
+        found = find(
             unit,
-            task=task,
-            status=status,
-            arm=arm,
-            reference=reference,
-            since=since,
-            until=until,
+            facets,
+            span,
+            text=q,
+            tag=read_tag(tag),
             before_id=before,
             limit=limit,
         )
-    items = [Interaction.model_validate(record) for record in found]
-    return InteractionPage(items=items, next=items[-1].id if len(items) == limit else None)
+    return InteractionPage.model_validate(found)
 
 
 @router.get("/v1/interactions/{interaction_id}")

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from inhouse.api.depends import Limit, Operator, PathTask, Reader, Wired
 from inhouse.client.control import Rollback, Route, RouteChange
+from inhouse.client.routes import RollbackAll
 from inhouse.registry import move, routes
 
 router = APIRouter(tags=["routes"])
@@ -21,12 +22,32 @@ def list_routes(app: Wired, _: Reader) -> list[Route]:
     return [Route.model_validate(route) for route in found]
 
 
+@router.get("/v1/routes/{task}")
+def show_route(task: PathTask, app: Wired, _: Reader) -> Route:
+    """Who answers a task now."""
+    spec = app.catalog.get(task)
+    with app.database.read() as unit:
+        route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
+    return Route.model_validate(route)
+
+
 @router.get("/v1/routes/{task}/history")
 def show_history(task: PathTask, app: Wired, _: Reader, *, limit: Limit = 50) -> list[Route]:
     """Revisions of a task's route, newest first, with who moved it and why."""
     name = app.catalog.get(task).name
     with app.database.read() as unit:
         return [Route.model_validate(route) for route in routes.history(unit, name, limit)]
+
+
+@router.post("/v1/routes/rollback")
+def roll_back_all(request: RollbackAll, app: Wired, who: Operator) -> list[Route]:
+    """Send every task back to its incumbent, at once: the kill switch. The routes that moved."""
+    with app.database.write() as unit:
+        moved = move.rollback_all(
+            unit, app.catalog.all(), actor=who.actor, reason=request.reason, at=app.clock.now()
+        )
+    app.routes.refresh()
+    return [Route.model_validate(route) for route in moved]
 
 
 @router.post("/v1/routes/{task}")

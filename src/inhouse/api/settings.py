@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from inhouse.api.depends import Operator, Reader
-from inhouse.client.settings import SettingsState
+from inhouse.client.settings import SettingsState, SettingValue
+from inhouse.dashboard.settings_view import values_of
 from inhouse.reload import Loaded, Reloading
 
 router = APIRouter(prefix="/v1/settings", tags=["operation"])
@@ -15,6 +16,16 @@ router = APIRouter(prefix="/v1/settings", tags=["operation"])
 def show(request: Request, _: Reader) -> SettingsState:
     """The state of the settings."""
     return _state(_of(request).state)
+
+
+@router.get("/values")
+def list_values(request: Request, _: Reader) -> list[SettingValue]:
+    """Every setting in force, with where it says so; secrets are masked."""
+    reloading = _of(request)
+    return [
+        SettingValue.model_validate(value, from_attributes=True)
+        for value in values_of(reloading.in_force, reloading.state)
+    ]
 
 
 @router.post("/reload")

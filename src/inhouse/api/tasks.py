@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from datetime import timedelta
+from typing import Annotated
 
-from inhouse.api.depends import Caller, PathTask, Wired
+from fastapi import APIRouter, Query
+
+from inhouse.api.depends import Caller, PathTask, Reader, Wired
 from inhouse.client.control import Model, ModelList, Task, TaskDetail
+from inhouse.client.traffic import TaskTraffic
 from inhouse.core.states import VersionStatus
+from inhouse.monitoring import traffic
 from inhouse.registry.versions import list_versions
 
 router = APIRouter(tags=["tasks"])
@@ -23,6 +28,22 @@ def list_tasks(app: Wired, _: Caller) -> list[Task]:
 def show_task(task: PathTask, app: Wired, _: Caller) -> TaskDetail:
     """One task with its prompt."""
     return TaskDetail.model_validate(app.catalog.get(task))
+
+
+@router.get("/v1/tasks/{task}/traffic")
+def show_traffic(
+    task: PathTask,
+    app: Wired,
+    _: Reader,
+    *,
+    days: Annotated[int, Query(ge=1, le=366, description="So far back.")] = 7,
+) -> TaskTraffic:
+    """Calls, latencies and cost of one task, in all and by who answered."""
+    name, until = app.catalog.get(task).name, app.clock.now()
+    since = until - timedelta(days=days)
+    with app.database.read() as unit:
+        found = traffic.of_tasks(unit, since, until, name)
+    return TaskTraffic.model_validate(found.get(name) or traffic.nothing(name, since, until))
 
 
 @router.get("/v1/models")

@@ -6,18 +6,32 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 
 from inhouse.api.depends import Limit, OfTask, Operator, PathId, Reader, Wired
-from inhouse.api.events import look, stream
 from inhouse.client.control import TrainingEvent, TrainingRun, TrainingStart
+from inhouse.client.recipes import Recipe
 from inhouse.core.states import RunStatus
 from inhouse.datasets import snapshot
 from inhouse.training import recipes, runs
+from inhouse.training.follow import HEADERS, MEDIA_TYPE, look, stream
+from inhouse.training.repeat import log_tail, repeat
 
 router = APIRouter(tags=["training"])
-_STREAM = "text/event-stream"
-_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+@router.get("/v1/training/recipes")
+def list_recipes(_: Reader) -> list[Recipe]:
+    """The recipes there are, with what they can be told."""
+    return [
+        Recipe(
+            name=recipe.name,
+            summary=recipe.summary,
+            settings=recipe.settings.model_json_schema(),
+            default=recipe.name == recipes.DEFAULT,
+        )
+        for recipe in recipes.RECIPES.values()
+    ]
 
 
 @router.get("/v1/training/runs")
@@ -45,7 +59,7 @@ def show_run(run_id: PathId, app: Wired, _: Reader) -> TrainingRun:
 @router.get(
     "/v1/training/runs/{run_id}/events",
     response_model=list[TrainingEvent],
-    responses={200: {"content": {_STREAM: {}}}, 204: {"description": "The run is over."}},
+    responses={200: {"content": {MEDIA_TYPE: {}}}, 204: {"description": "The run is over."}},
 )
 async def show_events(
     run_id: PathId,
@@ -60,13 +74,13 @@ async def show_events(
     """What happened in a run: at most 1,000 events as JSON, or with `Accept: text/event-stream` all
     of them as they happen. A stream that is taken up again after the end of its run gets 204."""
     after = last_event_id if last_event_id is not None else since
-    events, is_over = await run_in_threadpool(look, app, run_id, after)
-    if _STREAM not in accept:
+    events, is_over = await run_in_threadpool(look, app.database, run_id, after)
+    if MEDIA_TYPE not in accept:
         return [TrainingEvent.model_validate(event) for event in events]
     if is_over and not events:
         return Response(status_code=204)
-    body = stream(app, run_id, after, request.app.state.stopping)
-    return StreamingResponse(body, media_type=_STREAM, headers=_HEADERS)
+    body = stream(app.database, run_id, after, request.app.state.stopping)
+    return StreamingResponse(body, media_type=MEDIA_TYPE, headers=HEADERS)
 
 
 @router.post("/v1/training/runs")
@@ -82,6 +96,27 @@ def start_run(request: TrainingStart, app: Wired, who: Operator) -> TrainingRun:
             overrides=request.settings,
             actor=who.actor,
         )
+    return TrainingRun.model_validate(run)
+
+
+@router.get(
+    "/v1/training/runs/{run_id}/log",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {}}}},
+)
+def show_log(run_id: PathId, app: Wired, _: Reader) -> str:
+    """The end of what the run's processes said, at most 64 KiB; empty while they said nothing."""
+    with app.database.read() as unit:
+        runs.get(unit, run_id)
+    return log_tail(app.training, run_id)
+
+
+@router.post("/v1/training/runs/{run_id}/retry")
+def retry_run(run_id: PathId, app: Wired, who: Operator) -> TrainingRun:
+    """Start another run with the recipe, settings and snapshot of one that is over. 409 for one
+    that is not."""
+    with app.database.write() as unit:
+        run = repeat(app.training, unit, run_id, actor=who.actor)
     return TrainingRun.model_validate(run)
 
 

@@ -18,35 +18,57 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Task = Annotated[str, typer.Argument(help="Name of the task.")]
 Moment = Annotated[str | None, typer.Option(help="ISO 8601; UTC where it names no zone.")]
 Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the groups.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="csv, jsonl, chat, parquet, conll or docbin; else the file's."),
+]
 _BAD_SHOWN = 20
+_NUMBERED_ROWS = ("parquet", "docbin")
 
 
 @app.command("import")
 def import_file(
     task: Task,
-    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON Lines; UTF-8.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with a header, JSON Lines, chat JSON Lines, CoNLL (each also .gz), "
+            "Parquet or DocBin."
+        ),
+    ],
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="ROLE=NAME of a column; roles: text, target, group, occurred_at, weight."
+            help="ROLE=NAME of a column; roles: text, target, group, occurred_at, weight, subject. "
+            "In CoNLL text and target are numbers, from 1."
         ),
     ] = None,
+    file_format: Format = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="One bad row, and nothing is added.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add labelled examples. Bad rows are named and left out; repeating an import adds nothing."""
     from dataclasses import asdict
 
     from inhouse.cli.context import open_context
+    from inhouse.cli.output import counting
     from inhouse.datasets.ingest import import_file as bring_in
 
     context = open_context()
-    report = bring_in(
-        context.app.database,
-        context.app.catalog.get(task),
-        file,
-        clock=context.app.clock,
-        columns=dict(_pair(text) for text in column or ()),
-    )
+    spec = context.app.catalog.get(task)
+    with counting("rows") as told:
+        report = bring_in(
+            context.app.database,
+            spec,
+            file,
+            clock=context.app.clock,
+            columns=dict(_pair(text) for text in column or ()),
+            file_format=file_format,
+            strict=strict,
+            progress=told,
+        )
     if as_json:
         context.print_json(asdict(report))
         return
@@ -54,8 +76,11 @@ def import_file(
         f"read {report.read}, added {report.added}, duplicate {report.duplicate}, "
         f"bad {len(report.bad)}"
     )
+    if report.unread:
+        typer.echo(f"columns that mean nothing here: {_figures(report.unread)}")
+    unit = "row" if report.format in _NUMBERED_ROWS else "line"
     for line, reason in report.bad[:_BAD_SHOWN]:
-        typer.echo(f"line {line}: {reason}", err=True)
+        typer.echo(f"{unit} {line}: {reason}", err=True)
     if len(report.bad) > _BAD_SHOWN:
         typer.echo(f"and {len(report.bad) - _BAD_SHOWN} more; --json names all", err=True)
 
@@ -126,6 +151,49 @@ def show(
     with open_context().app.database.read() as unit:
         found = get(unit, snapshot, task)
     _print(found, as_json=as_json)
+
+
+@app.command()
+def export(
+    snapshot: Annotated[str, typer.Argument(help="Id, first characters of its hash, or latest.")],
+    file_format: Annotated[
+        str, typer.Option("--format", help="csv, jsonl, chat, parquet, conll or docbin.")
+    ] = "jsonl",
+    task: Annotated[str | None, typer.Option(help="Whose latest, or only of this task.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only train, valid or test; all of them by default.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write, - for standard output; by default TASK-HASH.ENDING."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the examples of a snapshot to a file, which appears whole or not at all."""
+    from dataclasses import asdict
+
+    from inhouse.cli.context import open_context
+    from inhouse.cli.output import STANDARD, counting, written
+    from inhouse.datasets.export import write_snapshot
+    from inhouse.datasets.formats.choose import ENDINGS, load
+    from inhouse.datasets.snapshot import get
+
+    context = open_context()
+    load(file_format)
+    with context.app.database.read() as unit:
+        found = get(unit, snapshot, task)
+        spec = context.app.catalog.get(found.task)
+        path = out or Path(f"{found.task}-{found.short_hash}.{ENDINGS[file_format]}")
+        with written(path) as file, counting("examples") as told:
+            report = write_snapshot(
+                unit, spec, found, file, file_format=file_format, split=split, progress=told
+            )
+    if path == STANDARD:
+        typer.echo(f"written {report.written}, left out {_figures(report.left_out)}", err=True)
+    elif as_json:
+        context.print_json({"file": str(path), **asdict(report)})
+    else:
+        typer.echo(f"{path}: {report.written} examples, left out {_figures(report.left_out)}")
 
 
 def _print(record: SnapshotRecord, *, as_json: bool) -> None:

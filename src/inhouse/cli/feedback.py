@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from inhouse.feedback.ingest import FeedbackImport
+    from inhouse.feedback.logs import LogImport
 
 app = typer.Typer(name="feedback", help="Statements about recorded calls.", no_args_is_help=True)
 
@@ -17,7 +21,9 @@ _BAD_SHOWN = 20
 @app.command()
 def add(
     interaction: Annotated[str, typer.Argument(help="Id of the interaction.")],
-    value: Annotated[str, typer.Option(help="A label or number, JSON, or the text of a comment.")],
+    value: Annotated[
+        str, typer.Option(help="The right output: a label, a number, a text, or JSON.")
+    ],
     kind: Annotated[
         str, typer.Option(help="correction, rating, outcome or comment.")
     ] = "correction",
@@ -27,7 +33,13 @@ def add(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store one statement. Saying the same again changes nothing."""
+    """Store one statement. Saying the same again changes nothing.
+
+    The value of a correction is the right output: positive for a choice, 0.5 for a score, the text
+    itself for a text. Spans are {"spans": [{"text": "Ada", "label": "PERSON"}]}, with start and end
+    where the words stand more than once, and {"spans": []} where there are none; of json it is the
+    whole object. What reads as JSON is taken as JSON: quote a text that does, '"42"'.
+    """
     from inhouse.cli.context import open_context
     from inhouse.feedback.submit import submit
 
@@ -53,39 +65,86 @@ def add(
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK", help="The file is another system's feedback log; take what is of TASK."
+        ),
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(help="Event of the log that is of the task; by default any with its name."),
+    ] = None,
     author: Author = None,
     as_json: AsJson = False,
 ) -> None:
     """Store the statements of a JSON Lines file: {interaction_id, kind, value, author?} a line.
 
+    With --log the lines are {timestamp, event, details}: answers that another system logged. They
+    become recorded calls that no figure counts; those that somebody corrected become examples.
     Lines that do not fit are named and left out. Importing a file twice changes nothing.
     """
     from dataclasses import asdict
 
     from inhouse.cli.context import open_context
+    from inhouse.cli.output import counting
+    from inhouse.datasets.formats.choose import opened
     from inhouse.feedback.ingest import import_rows
+    from inhouse.feedback.logs import LogImport, import_log
 
+    if event and log is None:
+        raise typer.BadParameter("--event goes with --log")
     context = open_context()
-    with file.open("rb") as lines:
-        report = import_rows(
-            context.app.database,
-            lines,
-            catalog=context.app.catalog,
-            clock=context.app.clock,
-            author=author or context.actor,
-            redactor=context.app.content.redactor,
-        )
+    app = context.app
+    report: FeedbackImport | LogImport
+    with opened(file) as lines, counting("lines") as told:
+        if log is None:
+            report = import_rows(
+                app.database,
+                lines,
+                catalog=app.catalog,
+                clock=app.clock,
+                author=author or context.actor,
+                redactor=app.content.redactor,
+                progress=told,
+            )
+        else:
+            report = import_log(
+                app.database,
+                app.catalog.get(log),
+                lines,
+                source=file.name,
+                catalog=app.catalog,
+                content=app.content,
+                events=event or (),
+                author=author or context.actor,
+                progress=told,
+            )
     if as_json:
         context.print_json(asdict(report))
         return
-    typer.echo(
-        f"read {report.read}, added {report.added}, repeated {report.repeated}, "
-        f"bad {len(report.bad)}"
-    )
+    if isinstance(report, LogImport):
+        _print_log(report)
+    else:
+        typer.echo(
+            f"read {report.read}, added {report.added}, repeated {report.repeated}, "
+            f"bad {len(report.bad)}"
+        )
     for line, reason in report.bad[:_BAD_SHOWN]:
         typer.echo(f"line {line}: {reason}", err=True)
     if len(report.bad) > _BAD_SHOWN:
         typer.echo(f"and {len(report.bad) - _BAD_SHOWN} more; --json names all", err=True)
+
+
+def _print_log(report: LogImport) -> None:
+    typer.echo(
+        f"read {report.read}, calls {report.calls}, of them corrected {report.corrections}, "
+        f"repeated {report.repeated}, bad {len(report.bad)}"
+    )
+    if report.cut:
+        typer.echo(f"{report.cut} corrections of texts that the log cut are kept as comments")
+    for name, count in report.other.items():
+        typer.echo(f"other event {name}: {count}")
 
 
 def _read(value: str) -> Any:

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from inhouse.cli.interactions_export import export
+
 app = typer.Typer(name="interactions", help="Recorded calls.", no_args_is_help=True)
+app.command()(export)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -17,7 +20,9 @@ def search(
     status: Annotated[
         str | None, typer.Option(help="answered, flagged, failed, cancelled.")
     ] = None,
-    arm: Annotated[str | None, typer.Option(help="incumbent, candidate, pinned or forced.")] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="incumbent, candidate, pinned, forced or imported.")
+    ] = None,
     reference: Annotated[str | None, typer.Option(help="What answered.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     before: Annotated[str | None, typer.Option(help="Older than this interaction.")] = None,

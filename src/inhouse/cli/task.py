@@ -34,6 +34,8 @@ def list_tasks(as_json: AsJson = False) -> None:
 @app.command()
 def show(name: str, as_json: AsJson = False) -> None:
     """One task: its answers, its prompt, its revision."""
+    import json
+
     from inhouse.cli.context import open_context
     from inhouse.tasks.outputs import describe as answers
 
@@ -43,11 +45,13 @@ def show(name: str, as_json: AsJson = False) -> None:
         context.print_json(describe(spec))
         return
     typer.echo(f"{spec.name}: {spec.description}")
-    typer.echo(f"answer     {answers(spec)}")
+    typer.echo(f"answer     {'an object' if spec.schema else answers(spec)}")
     typer.echo(f"revision   {spec.revision}")
     typer.echo(f"chain      {' -> '.join(spec.chain) or 'none'}")
     typer.echo(f"unit       {spec.unit}, time-out {spec.timeout_s:g} s")
-    typer.echo(f"prompt\n{spec.prompt.strip()}")
+    if spec.schema:
+        typer.echo(f"schema\n{json.dumps(spec.schema, indent=2, ensure_ascii=False)}")
+    typer.echo(f"prompt\n{spec.prompt.strip()}" if spec.prompt else "prompt     none")
 
 
 @app.command()
@@ -125,6 +129,7 @@ def _run_once(name: str, text: str, unit: str | None, model: str | None, as_json
     from inhouse.cli.context import open_context
     from inhouse.core.ids import new_id
     from inhouse.gateway.entry import Call
+    from inhouse.tasks.outputs import in_words
 
     context = open_context()
     gateway = context.app.gateway
@@ -144,7 +149,7 @@ def _run_once(name: str, text: str, unit: str | None, model: str | None, as_json
     if as_json:
         context.print_json(outcome)
         return
-    answer = outcome.output.get("label", outcome.output.get("value", outcome.output.get("text")))
+    answer = in_words(context.app.catalog.get(name), outcome.output)
     typer.echo(f"{answer}  ({outcome.model_version}, {outcome.latency_ms:.0f} ms)")
 
 
@@ -156,6 +161,7 @@ def describe(spec: Any) -> dict[str, Any]:
         "description": spec.description,
         "labels": list(spec.labels),
         "range": [spec.low, spec.high] if spec.kind == "score" else None,
+        "schema": spec.schema,
         "chain": list(spec.chain),
         "unit": spec.unit.value,
         "timeout_s": spec.timeout_s,

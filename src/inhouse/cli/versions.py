@@ -50,38 +50,36 @@ def show(reference: str, as_json: AsJson = False) -> None:
 
 @app.command()
 def archive(reference: str, reason: Why = "") -> None:
-    """Put a version away. One that gets traffic is refused."""
-    _move(reference, "archived", reason)
+    """Put a version away for good. One that stands on a route is refused."""
+    from inhouse.cli.context import open_context
+    from inhouse.registry import retire
+
+    context = open_context()
+    found = _find(reference)
+    with context.app.database.write() as unit:
+        moved = retire.archive(
+            unit,
+            context.app.catalog.all(),
+            found.task,
+            found.number,
+            by=context.actor,
+            why=reason,
+            at=context.app.clock.now(),
+        )
+    typer.echo(f"{moved.reference} is {moved.status}")
 
 
 @app.command()
 def restore(reference: str, reason: Why = "") -> None:
     """Make a rejected version a candidate again."""
-    _move(reference, "candidate", reason)
-
-
-def _move(reference: str, status: str, reason: str) -> None:
     from inhouse.cli.context import open_context
-    from inhouse.core.errors import Conflict
-    from inhouse.core.states import VersionStatus
-    from inhouse.registry import routes
-    from inhouse.registry.versions import set_status
+    from inhouse.registry import retire
 
     context = open_context()
-    version = _find(reference)
+    found = _find(reference)
+    at = context.app.clock.now()
     with context.app.database.write() as unit:
-        route = routes.current(unit, version.task)
-        serving = route is not None and (
-            route.pin == reference or (route.candidate == reference and route.weight_bp > 0)
-        )
-        if serving and status == "archived":
-            raise Conflict(
-                f"{reference} gets traffic", hint=f"`inhouse routes show {version.task}`"
-            )
-        at = context.app.clock.now()
-        moved = set_status(
-            unit, version.id, VersionStatus(status), by=context.actor, why=reason, at=at
-        )
+        moved = retire.restore(unit, found.task, found.number, by=context.actor, why=reason, at=at)
     typer.echo(f"{moved.reference} is {moved.status}")
 
 

@@ -80,10 +80,16 @@ class Interaction(Answer):
 
 
 class InteractionPage(Answer):
-    """Interactions, newest first; ``next`` is the ``before`` of the page that follows, if any."""
+    """Interactions, newest first; ``next`` is the ``before`` of the page that follows, if any.
+
+    A search for a text or a tag reads the newest calls only: ``searched`` of them, and nothing
+    before ``reached``, if it did not get to the end.
+    """
 
     items: list[Interaction]
     next: str | None
+    searched: int | None = None
+    reached: datetime | None = None
 
 
 class Feedback(Answer):

@@ -39,7 +39,8 @@ class RunResponse(Struct, kw_only=True, frozen=True):
     """The answer to a call of a task.
 
     ``output``: ``{"label": str}`` of a choice, ``{"value": float}`` of a score, ``{"text": str}``
-    of a text. ``model_version``:
+    of a text, ``{"spans": [{"start", "end", "label", "text"}, ...]}`` of spans (offsets in code
+    points of the input), the object itself of json. ``model_version``:
     the reference that answered; empty when none could and the task's ``on_failure`` value stands
     in, which ``flagged`` says. ``arm``: incumbent, candidate, pinned or forced. ``probabilities``:
     by label or level, where the model gives them. ``cost``: in the currency of the declared prices.

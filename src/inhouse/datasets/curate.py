@@ -135,7 +135,7 @@ def _votes(
 ) -> Iterator[tuple[FeedbackKind, Vote]]:
     for row in said:
         try:
-            target = outputs.check(spec, row.value)
+            target = outputs.check(spec, row.value, row.input)
         except Invalid:
             dropped[DropReason.UNFIT_TARGET.value] += 1
             continue

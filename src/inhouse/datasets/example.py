@@ -10,7 +10,7 @@ from typing import Any
 
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
-from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.tasks.spec import TaskSpec
 
 _GROUP_LENGTH = 200
 
@@ -89,11 +89,11 @@ def _group(kind: str, name: str) -> str:
 
 
 def check_learnable(spec: TaskSpec) -> None:
-    """Raise Invalid (code ``kind-without-examples``) for a task of a kind that nothing is learnt
-    for yet."""
-    if spec.kind is TaskKind.TEXT:
+    """Raise Invalid (code ``task-without-examples``) for a task that passes chats through: its
+    answers depend on a whole conversation, and an example has one text."""
+    if spec.takes_messages:
         raise Invalid(
-            f"task {spec.name} answers with text, and there are no data sets of texts yet",
-            code="kind-without-examples",
-            hint="data sets are for tasks of kind choice and score",
+            f"task {spec.name} passes chats through, and an example has one text as its input",
+            code="task-without-examples",
+            hint="give the task a prompt, then its calls have one text",
         )

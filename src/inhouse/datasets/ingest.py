@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import new_id
 from inhouse.datasets.example import check_learnable
-from inhouse.datasets.rows import Row, columns_of, read_rows
+from inhouse.datasets.formats.choose import format_of
+from inhouse.datasets.formats.row import Row
+from inhouse.datasets.formats.targets import COLUMNS, number, target_of
+from inhouse.datasets.rows import columns_of, read_rows
 from inhouse.datasets.tables import ImportedExample
 from inhouse.db.dialects import insert_ignore, table_of
-from inhouse.db.unit import Database, WriteUnit
-from inhouse.tasks import outputs
-from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.db.tables import Meta
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
+from inhouse.interactions.pseudonym import pseudonym
+from inhouse.tasks.spec import TaskSpec
 
 _table = table_of(ImportedExample)
+_meta = table_of(Meta)
 _CHUNK = 500
 _SOURCE_LENGTH = 256
-_GROUP_LENGTH = 256
+_NAME_LENGTH = 256
 _MOST_WEIGHT = 1e6
-ROLES = ("text", "target", "group", "occurred_at", "weight")
+_NAMED = 20
+_POSITIONS = ("text", "target")
+ROLES = ("text", "target", "group", "occurred_at", "weight", "subject")
+_NAMELESS = "nameless_hash"
+Example = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
     """What became of the rows: ``read = added + duplicate + len(bad)``; ``bad`` is (line, reason),
-    where a row begins in the file, counted from 1. Empty lines are not read."""
+    where a row begins in the file, counted from 1 (in Parquet and DocBin its number). Empty lines
+    are not read. ``unread``: columns that mean nothing to an import, with the rows that had a value
+    there. ``format`` is what the file was taken for."""
 
     read: int
     added: int
     duplicate: int
     bad: tuple[tuple[int, str], ...]
+    unread: Mapping[str, int] = field(default_factory=dict)
+    format: str = "csv"
 
 
 def import_file(
@@ -50,48 +63,140 @@ def import_file(
     *,
     clock: Clock,
     columns: Mapping[str, str] | None = None,
+    file_format: str | None = None,
+    strict: bool = False,
+    source: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ImportReport:
-    """Add the rows of a CSV (with a header) or JSON Lines file as examples of the task's revision.
+    """Add the rows of a file as examples of the task's revision.
 
+    ``file_format`` is one of ``choose.FORMATS``; by default the file's name or content says it.
     ``columns`` names the file's columns for the roles ``text``, ``target``, ``group``,
-    ``occurred_at`` and ``weight``; by default text or input; label (a choice) or score, value or
-    label (a score); group or document; occurred_at or published; weight. Only text and target are
-    needed. Times are ISO 8601, UTC where they name no zone. Rows are committed 500 at a time, and
-    ``progress`` is told those read so far; a row that is there already (same text, target, weight,
-    group and time) is counted, not added, so that an import can be repeated. Raises NotFound for a
-    missing file, Invalid (``import-format``, ``import-columns``) for one that cannot be read.
+    ``occurred_at``, ``weight`` and ``subject``; by default text or input; what the kind is called
+    (``targets.COLUMNS``); group or document; occurred_at or published; weight; subject. Only text
+    and target are needed. Times are ISO 8601, UTC where they name no zone; subjects are kept as
+    pseudonyms. Rows are committed 500 at a time, and ``progress`` is told those read so far; a row
+    that is there already (same text, target, weight, group, time and subject) is counted, not
+    added, so that an import can be repeated. ``strict``: one bad row and nothing is added. Raises
+    NotFound for a missing file, Invalid (``import-format``, ``import-columns``, ``missing-extra``,
+    ``import-bad-rows``) for one that cannot be read.
     """
     check_learnable(spec)
-    chosen = _choose(spec, columns_of(path), columns or {})
-    source = path.name[-_SOURCE_LENGTH:]
+    name = file_format or format_of(path)
+    reading = _Reading(database, spec, path, name, columns or {})
+    if strict:
+        reading.refuse_bad_rows()
+    told_source = (source or path.name)[-_SOURCE_LENGTH:]
     total = added = 0
-    bad: list[tuple[int, str]] = []
-    rows = read_rows(path)
-    while chunk := list(islice(rows, _CHUNK)):
-        good = []
-        for row in chunk:
-            try:
-                good.append(_example(spec, row, chosen))
-            except Invalid as error:
-                bad.append((row.line, error.message))
+    for count, good in reading.chunks():
         with database.write() as unit:
-            added += _add(unit, spec, good, source=source, at=clock.now())
-        total += len(chunk)
+            added += _add(unit, spec, good, source=told_source, at=clock.now())
+        total += count
         if progress is not None:
             progress(total)
-    return ImportReport(read=total, added=added, duplicate=total - added - len(bad), bad=tuple(bad))
+    bad = tuple(reading.bad)
+    return ImportReport(
+        read=total,
+        added=added,
+        duplicate=total - added - len(bad),
+        bad=bad,
+        unread=dict(sorted(reading.unread.items())),
+        format=name,
+    )
+
+
+class _Reading:
+    """One file on its way in. ``bad`` and ``unread`` fill while the chunks are taken."""
+
+    def __init__(
+        self,
+        database: Database,
+        spec: TaskSpec,
+        path: Path,
+        name: str,
+        named: Mapping[str, str],
+    ) -> None:
+        self._spec, self._path, self._name, self._named = spec, path, name, named
+        self._chosen = _choose(spec, columns_of(path, name), _roles(name, named))
+        with database.read() as unit:
+            self._salt = _salt(unit)
+        self.bad: list[tuple[int, str]] = []
+        self.unread: Counter[str] = Counter()
+
+    def chunks(self) -> Iterator[tuple[int, list[Example]]]:
+        """How many rows were read, and those that fit, 500 rows at a time."""
+        self.bad.clear()
+        self.unread.clear()
+        rows = read_rows(self._path, self._name, self._named)
+        known = set(self._chosen.values())
+        while chunk := list(islice(rows, _CHUNK)):
+            good = []
+            for row in chunk:
+                self.unread.update(
+                    name for name, value in row.fields.items() if name not in known and value
+                )
+                try:
+                    good.append(self._example(row))
+                except Invalid as error:
+                    self.bad.append((row.line, error.message))
+            yield len(chunk), good
+
+    def refuse_bad_rows(self) -> None:
+        """Read everything once. Raises Invalid that names the first bad rows."""
+        for _ in self.chunks():
+            pass
+        if self.bad:
+            shown = "; ".join(f"{line}: {reason}" for line, reason in self.bad[:_NAMED])
+            more = f"; and {len(self.bad) - _NAMED} more" if len(self.bad) > _NAMED else ""
+            raise Invalid(
+                f"bad rows: {len(self.bad)}, so nothing was added. {shown}{more}",
+                code="import-bad-rows",
+                hint="correct them, or leave --strict away to add the others",
+            )
+
+    def _example(self, row: Row) -> Example:
+        """A row's values for the table. Raises Invalid that says what is wrong with it."""
+        if row.problem:
+            raise Invalid(row.problem)
+        fields = {role: row.fields.get(name) for role, name in self._chosen.items()}
+        text = fields["text"]
+        if not isinstance(text, str) or not text.strip():
+            raise Invalid(f"{self._chosen['text']} is empty or no text")
+        example = {
+            "input": text,
+            "target": target_of(self._spec, fields["target"], text),
+            "weight": _weight(fields.get("weight")),
+            "group_key": _name(fields.get("group"), "the group"),
+            "occurred_at": _time(fields.get("occurred_at")),
+        }
+        subject = _name(fields.get("subject"), "the subject")
+        hidden = None if subject is None else pseudonym(self._salt, subject)
+        named = example if hidden is None else {**example, "subject": hidden}
+        return {
+            **example,
+            "subject": hidden,
+            "content_hash": digest_of(named),
+            _NAMELESS: digest_of(example) if hidden else None,
+            "row_number": row.line,
+        }
+
+
+def _roles(name: str, named: Mapping[str, str]) -> dict[str, str]:
+    """The roles that are named by a column's name: CoNLL has places for token and tag."""
+    if name != "conll":
+        return dict(named)
+    return {role: column for role, column in named.items() if role not in _POSITIONS}
 
 
 def _choose(spec: TaskSpec, found: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
     """The file's column for every role that it has one for."""
-    targets = ("label",) if spec.kind is TaskKind.CHOICE else ("score", "value", "label")
     usual = {
         "text": ("text", "input"),
-        "target": (*targets, "target"),
+        "target": COLUMNS[spec.kind],
         "group": ("group", "document"),
         "occurred_at": ("occurred_at", "published"),
         "weight": ("weight",),
+        "subject": ("subject",),
     }
     if unknown := sorted(set(named) - set(ROLES)):
         raise Invalid(
@@ -116,57 +221,21 @@ def _choose(spec: TaskSpec, found: Sequence[str], named: Mapping[str, str]) -> d
     return chosen
 
 
-def _example(spec: TaskSpec, row: Row, chosen: Mapping[str, str]) -> dict[str, Any]:
-    """A row's values for the table. Raises Invalid that says what is wrong with it."""
-    if row.problem:
-        raise Invalid(row.problem)
-    fields = {role: row.fields.get(name) for role, name in chosen.items()}
-    text = fields["text"]
-    if not isinstance(text, str) or not text.strip():
-        raise Invalid(f"{chosen['text']} is empty or no text")
-    example = {
-        "input": text,
-        "target": _target(spec, fields["target"]),
-        "weight": _weight(fields.get("weight")),
-        "group_key": _group(fields.get("group")),
-        "occurred_at": _time(fields.get("occurred_at")),
-    }
-    return {**example, "content_hash": digest_of(example), "row_number": row.line}
-
-
-def _target(spec: TaskSpec, value: Any) -> dict[str, Any]:
-    if value is None or value == "":
-        raise Invalid("the target is empty")
-    if spec.kind is TaskKind.SCORE and isinstance(value, str):
-        value = _number(value, "the target")
-    return outputs.check(spec, value)
-
-
 def _weight(value: Any) -> float:
     if value is None or value == "":
         return 1.0
-    weight = _number(value, "weight")
+    weight = number(value, "weight")
     if not 0 < weight <= _MOST_WEIGHT:
         raise Invalid(f"weight {weight:g} is not above 0 and at most {_MOST_WEIGHT:g}")
     return weight
 
 
-def _number(value: Any, what: str) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise Invalid(f"{what} {value!r} is no number")
-    return number
-
-
-def _group(value: Any) -> str | None:
+def _name(value: Any, what: str) -> str | None:
     if value is None or value == "":
         return None
     name = value if isinstance(value, str) else str(value)
-    if len(name) > _GROUP_LENGTH or "\0" in name:
-        raise Invalid(f"the group is longer than {_GROUP_LENGTH} characters, or holds U+0000")
+    if len(name) > _NAME_LENGTH or "\0" in name:
+        raise Invalid(f"{what} is longer than {_NAME_LENGTH} characters, or holds U+0000")
     return name
 
 
@@ -180,6 +249,11 @@ def _time(value: Any) -> datetime | None:
         raise Invalid(f"{value!r} is no time in ISO 8601") from None
 
 
+def _salt(unit: ReadUnit) -> bytes:
+    found = unit.execute(select(_meta.c.value).where(_meta.c.name == "salt")).scalar_one_or_none()
+    return bytes.fromhex(found or "")
+
+
 def _add(
     unit: WriteUnit,
     spec: TaskSpec,
@@ -188,13 +262,14 @@ def _add(
     source: str,
     at: datetime,
 ) -> int:
-    """Insert those that are not there; how many that were."""
-    unique = {example["content_hash"]: example for example in reversed(examples)}
-    statement = select(_table.c.content_hash).where(
-        _table.c.task == spec.name,
-        _table.c.task_revision == spec.revision,
-        _table.c.content_hash.in_(list(unique)),
-    )
+    """Insert those that are not there; how many that were. One that came before without its subject
+    gives way, so that no copy stays behind when the subject is erased."""
+    unique = {example["content_hash"]: dict(example) for example in reversed(examples)}
+    nameless = [name for one in unique.values() if (name := one.pop(_NAMELESS))]
+    mine = [_table.c.task == spec.name, _table.c.task_revision == spec.revision]
+    if nameless:
+        unit.execute(delete(_table).where(*mine, _table.c.content_hash.in_(nameless)))
+    statement = select(_table.c.content_hash).where(*mine, _table.c.content_hash.in_(list(unique)))
     known = set(unit.execute(statement).scalars())
     rows = [
         {

@@ -194,15 +194,20 @@ def _hash(spec: TaskSpec, examples: Sequence[Example]) -> str:
 def _counts(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, Any]:
     by_split = {split.value: [e for e in examples if e.split == split] for split in Split}
     counts: dict[str, Any] = {split: len(members) for split, members in by_split.items()}
-    if spec.kind is TaskKind.CHOICE:
+    if spec.labels:
         counts["labels"] = {split: _labels(spec, members) for split, members in by_split.items()}
-    else:
+    elif spec.kind is TaskKind.SCORE:
         counts["values"] = {split: _values(members) for split, members in by_split.items()}
     return counts
 
 
 def _labels(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, int]:
-    found = Counter(example.target["label"] for example in examples)
+    """Examples of every label of a choice; spans of every type."""
+    found = Counter(
+        labelled["label"]
+        for example in examples
+        for labelled in example.target.get("spans", (example.target,))
+    )
     return {label: found[label] for label in spec.labels}
 
 

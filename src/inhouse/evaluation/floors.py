@@ -1,7 +1,9 @@
-"""The floors that a model worth having must pass: the majority, and TF-IDF with a linear model.
+"""The floors that a model worth having must pass.
 
-Fitted on the train and valid splits only, in a child process, so that scikit-learn stays out of
-the server. Run as ``python -m inhouse.evaluation.floors``: a JSON request on standard input, the
+Of every kind the majority: the most frequent answer. Of choices and scores TF-IDF with a linear
+model; of spans the words that were marked before; of texts the first words of the input. Fitted on
+the train and valid splits only, TF-IDF in a child process, so that scikit-learn stays out of the
+server. Run as ``python -m inhouse.evaluation.floors``: a JSON request on standard input, the
 answers on standard output.
 """
 
@@ -12,16 +14,25 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from inhouse.core.errors import Unavailable
+from inhouse.evaluation.gate import MAJORITY
+from inhouse.evaluation.guesses import Gazetteer, Lead, most_frequent
 from inhouse.evaluation.measure import Answer
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 TFIDF = "tf-idf"
+GAZETTEER = "gazetteer"
+LEAD = "lead"
 _SECONDS = 600
+
+
+Labelled = tuple[str, Mapping[str, Any], float]
+"""Text, target and weight of an example."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -36,16 +47,44 @@ class Request(msgspec.Struct, frozen=True):
     test_texts: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A floor's name, what it is in words, and its answers to the texts, in their order."""
+
+    name: str
+    about: str
+    answers: list[Answer]
+
+
+def fitted(spec: TaskSpec, train: Sequence[Labelled], texts: Sequence[str]) -> list[Floor]:
+    """The floors of a task, fitted on ``train``, asked ``texts``. Raises Unavailable when the child
+    that fits TF-IDF fails."""
+    targets = [target for _, target, _ in train]
+    found = [Floor(MAJORITY, "the most frequent answer", majority(spec, targets, len(texts)))]
+    if spec.kind is TaskKind.SPANS:
+        told = _told(Gazetteer(targets), spec, texts)
+        found.append(Floor(GAZETTEER, "the words that training texts mark", told))
+    elif spec.kind is TaskKind.TEXT:
+        lead = Lead(targets)
+        about = f"the first {lead.words} words of the input"
+        found.append(Floor(LEAD, about, _told(lead, spec, texts)))
+    elif spec.kind is not TaskKind.JSON and can_fit():
+        found.append(Floor(TFIDF, "TF-IDF with a linear model", tfidf(spec, train, texts)))
+    return found
+
+
 def majority(spec: TaskSpec, targets: Sequence[Mapping[str, Any]], n: int) -> list[Answer]:
-    """``n`` times the most frequent label of the training targets, or their mean score."""
+    """``n`` times the most frequent answer of the training targets, with the labels' shares of a
+    choice."""
+    shares = None
     if spec.kind is TaskKind.CHOICE:
         counts = Counter(str(target["label"]) for target in targets)
-        label = max(spec.labels, key=lambda label: counts[label])
-        total = sum(counts.values())
-        shares = {name: counts[name] / total for name in spec.labels}
-        return [Answer(output={"label": label}, probabilities=shares)] * n
-    mean = sum(float(target["value"]) for target in targets) / len(targets)
-    return [Answer(output={"value": mean})] * n
+        shares = {name: counts[name] / len(targets) for name in spec.labels}
+    return [Answer(output=most_frequent(spec, targets), probabilities=shares)] * n
+
+
+def _told(floor: Gazetteer | Lead, spec: TaskSpec, texts: Sequence[str]) -> list[Answer]:
+    return [Answer(output=floor.answer(spec, text)) for text in texts]
 
 
 def can_fit() -> bool:
@@ -55,12 +94,12 @@ def can_fit() -> bool:
 
 def tfidf(
     spec: TaskSpec,
-    train: Sequence[tuple[str, Mapping[str, Any], float]],
+    train: Sequence[Labelled],
     test_texts: Sequence[str],
 ) -> list[Answer]:
     """Answers of TF-IDF (words and pairs of words) with logistic regression or ridge.
 
-    ``train`` holds (text, target, weight). Raises Unavailable when the child fails.
+    Raises Unavailable when the child fails.
     """
     key = "label" if spec.kind is TaskKind.CHOICE else "value"
     request = Request(

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from inhouse.evaluation.compare import Choices, Interval, bootstrap, mean_interval, quantile
-from inhouse.tasks.scoring import calibration_error_of, figures, item_score, macro_f1_of
+from inhouse.tasks.scoring import (
+    Counts,
+    calibration_error_of,
+    figures,
+    item_score,
+    macro_f1_of,
+    parts,
+    span_counts,
+    span_figure,
+    task_score,
+)
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 
@@ -27,7 +37,8 @@ class Result:
     """One reference on the split.
 
     ``role``: candidate, incumbent, general or floor. ``scores``: item scores, in the split's
-    order. ``figures``: by name, with intervals (score, accuracy, macro_f1, ece, pearson, mae).
+    order. ``figures``: by name, with intervals: score, those of ``tasks.scoring.figures`` for the
+    kind, and ece where there are probabilities of labels.
     ``latency``: p50 and p95 in milliseconds, one call at a time; None for floors.
     """
 
@@ -57,9 +68,9 @@ def measure(
     """Figures of one reference with 95 % intervals. ``answers`` and ``targets`` are parallel."""
     scores = [item_score(spec, a.output, t) for a, t in zip(answers, targets, strict=True)]
     found = {"score": mean_interval(scores, rng)}
-    for name in ("accuracy", "macro_f1") if spec.kind is TaskKind.CHOICE else ("pearson", "mae"):
-        found[name] = bootstrap(len(answers), _figure(spec, answers, targets, name), rng)
-    if (error := _calibration(answers, scores)) is not None:
+    for name, figure in _figures(spec, answers, targets).items():
+        found[name] = bootstrap(len(answers), figure, rng)
+    if (error := _calibration(spec, answers, scores)) is not None:
         found["ece"] = bootstrap(len(answers), error, rng)
     return Result(
         reference=reference,
@@ -72,39 +83,60 @@ def measure(
     )
 
 
-def _figure(
-    spec: TaskSpec,
-    answers: Sequence[Answer],
-    targets: Sequence[Mapping[str, Any]],
-    name: str,
-) -> Callable[[Sequence[int]], float]:
-    if name == "macro_f1":
-        return _macro_f1(spec, answers, targets)
+Figure = Callable[[Sequence[int]], float]
+"""A figure of the items at these places of the split."""
+Outputs = Sequence[Mapping[str, Any] | None]
+Targets = Sequence[Mapping[str, Any]]
 
+
+def _figures(spec: TaskSpec, answers: Sequence[Answer], targets: Targets) -> dict[str, Figure]:
+    """The figures of a kind, each counted item by item once and summed up per resample."""
+    outputs = [answer.output for answer in answers]
+    match spec.kind:
+        case TaskKind.CHOICE:
+            macro_f1 = _macro_f1(spec, outputs, targets)
+            return {"accuracy": _whole(spec, outputs, targets, "accuracy"), "macro_f1": macro_f1}
+        case TaskKind.SCORE:
+            names = ("pearson", "mae")
+            return {name: _whole(spec, outputs, targets, name) for name in names}
+        case TaskKind.SPANS:
+            counts = span_counts(spec, outputs, targets)
+            return {name: _span_figure(name, each) for name, each in counts.items()}
+        case TaskKind.JSON | TaskKind.TEXT:
+            return {n: _mean(values) for n, values in parts(spec, outputs, targets).items()}
+
+
+def _whole(spec: TaskSpec, outputs: Outputs, targets: Targets, name: str) -> Figure:
     def of(rows: Sequence[int]) -> float:
-        chosen = [answers[row].output for row in rows], [targets[row] for row in rows]
+        chosen = [outputs[row] for row in rows], [targets[row] for row in rows]
         return figures(spec, *chosen)[name]
 
     return of
 
 
-def _macro_f1(
-    spec: TaskSpec, answers: Sequence[Answer], targets: Sequence[Mapping[str, Any]]
-) -> Callable[[Sequence[int]], float]:
+def _span_figure(name: str, counts: Counts) -> Figure:
+    return lambda rows: span_figure(name, *(sum([each[row] for row in rows]) for each in counts))
+
+
+def _mean(values: Sequence[float]) -> Figure:
+    return lambda rows: task_score([values[row] for row in rows])
+
+
+def _macro_f1(spec: TaskSpec, outputs: Outputs, targets: Targets) -> Figure:
     pairs = [
-        (a.output["label"] if a.output else None, t["label"])
-        for a, t in zip(answers, targets, strict=True)
+        (output["label"] if output else None, target["label"])
+        for output, target in zip(outputs, targets, strict=True)
     ]
     return lambda rows: macro_f1_of(Counter([pairs[row] for row in rows]), spec.labels)
 
 
 def _calibration(
-    answers: Sequence[Answer], scores: Sequence[float]
-) -> Callable[[Sequence[int]], float] | None:
+    spec: TaskSpec, answers: Sequence[Answer], scores: Sequence[float]
+) -> Figure | None:
     """ECE of a choice's confidences; None where a reference gives no probabilities."""
-    if any(a.probabilities is None or a.output is None for a in answers):
+    if spec.kind is not TaskKind.CHOICE:
         return None
-    if not all("label" in (a.output or {}) for a in answers):
+    if any(a.probabilities is None or a.output is None for a in answers):
         return None
     return calibration_figure(answers, scores)
 

@@ -128,13 +128,18 @@ def list_evaluations(
     return [_record(row) for row in unit.execute(statement)]
 
 
-def items(unit: ReadUnit, evaluation_id: str) -> list[Mapping[str, Any]]:
-    """Every answer of an evaluation: reference, position, output, probabilities, score, ..."""
+def items(
+    unit: ReadUnit, evaluation_id: str, reference: str | None = None
+) -> list[Mapping[str, Any]]:
+    """Every answer of an evaluation, or those of one reference: reference, position, output,
+    probabilities, score, ..."""
     statement = (
         select(_items)
         .where(_items.c.evaluation_id == evaluation_id)
         .order_by(_items.c.reference, _items.c.position)
     )
+    if reference is not None:
+        statement = statement.where(_items.c.reference == reference)
     return [dict(row._mapping) for row in unit.execute(statement)]
 
 

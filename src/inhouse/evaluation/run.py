@@ -18,7 +18,7 @@ from inhouse.datasets.snapshot import SnapshotRecord, load_examples
 from inhouse.datasets.snapshot import get as get_snapshot
 from inhouse.db.unit import Database, WriteUnit
 from inhouse.evaluation import floors, records
-from inhouse.evaluation.gate import MAJORITY, GateSettings, VerdictKind, compare, decide
+from inhouse.evaluation.gate import GateSettings, VerdictKind, compare, decide
 from inhouse.evaluation.measure import Answer, Result, measure
 from inhouse.evaluation.records import EvaluationRecord
 from inhouse.gateway.answer import ask_task
@@ -194,12 +194,8 @@ class Evaluator:
         self, spec: TaskSpec, examples: Sequence[Example], test: Sequence[Example]
     ) -> list[tuple[str, str, str, list[Answer]]]:
         train = [(e.input, e.target, e.weight) for e in examples if e.split != "test"]
-        most = floors.majority(spec, [target for _, target, _ in train], len(test))
-        found = [(MAJORITY, "floor", "the most frequent answer", most)]
-        if floors.can_fit():
-            answers = floors.tfidf(spec, train, [example.input for example in test])
-            found.append((floors.TFIDF, "floor", "TF-IDF with a linear model", answers))
-        return found
+        found = floors.fitted(spec, train, [example.input for example in test])
+        return [(floor.name, "floor", floor.about, floor.answers) for floor in found]
 
     def _consequence(
         self, unit: WriteUnit, version: Version, kind: VerdictKind, reasons: Sequence[str]
@@ -235,7 +231,7 @@ async def _answer(backend: Backend, spec: TaskSpec, text: str) -> Answer:
     try:
         async with asyncio.timeout(spec.timeout_s):
             sent = fit(spec, text)
-            messages = (Message("user", render(spec, sent)),)
+            messages = (Message("user", render(spec, sent) if spec.prompt else sent),)
             question = Question(task=spec, text=sent, messages=messages)
             reply = await ask_task(backend, backend.reference, spec, question, _UNRECORDED)
     except InhouseError as error:

@@ -197,7 +197,8 @@ def _rating(value: Any) -> float:
 def _target(kind: FeedbackKind, value: Any) -> Any:
     """The one form of an output, without its task: ``"x"`` is a label, ``0.5`` a value."""
     if isinstance(value, Mapping) and set(value) in ({"label"}, {"value"}):
-        value = next(iter(value.values()))
+        inner = next(iter(value.values()))
+        value = value if isinstance(inner, Mapping | list) else inner
     if isinstance(value, str):
         return {"label": value}
     if isinstance(value, Mapping | list):
@@ -245,13 +246,14 @@ def _check_target(unit: ReadUnit, statement: Statement, catalog: Catalog) -> Non
     if statement.kind not in TARGETS:
         return
     row = unit.execute(
-        select(_interaction.c.task, _interaction.c.task_revision).where(
+        select(_interaction.c.task, _interaction.c.task_revision, _interaction.c.input).where(
             _interaction.c.id == statement.interaction_id
         )
     ).one_or_none()
     spec = next((s for s in catalog.all() if row is not None and s.name == row.task), None)
     if row is not None and spec is not None and spec.revision == row.task_revision:
-        outputs.check(spec, statement.value)
+        sent = row.input if isinstance(row.input, str) else None
+        outputs.check(spec, statement.value, sent)
 
 
 def _last_of(unit: ReadUnit, statement: Statement) -> FeedbackRecord | None:

@@ -40,18 +40,20 @@ async def ask_task(
     reply = await backend.answer(question)
     trace.note(backend, reply)
     if reply.output is not None:
-        return Answer(backend, reference, _checked(spec, reply.output), reply.probabilities)
+        return Answer(
+            backend, reference, _checked(spec, reply.output, question.text), reply.probabilities
+        )
     output: Mapping[str, Any]
     try:
-        output = parse(spec, reply.content)
+        output = parse(spec, reply.content, question.text)
     except Unparsable as reason:
         output = await _repaired(backend, spec, _repair(spec, question, reply, reason), trace)
     return Answer(backend, reference, output, reply.probabilities)
 
 
-def _checked(spec: TaskSpec, output: Any) -> Mapping[str, Any]:
+def _checked(spec: TaskSpec, output: Any, text: str) -> Mapping[str, Any]:
     try:
-        return check(spec, output)
+        return check(spec, output, text)
     except Invalid as error:
         raise BackendError(error.message, code="unparsable", hint=error.hint) from error
 
@@ -68,7 +70,7 @@ async def _repaired(
     try:
         reply = await backend.answer(question)
         trace.note(backend, reply)
-        return parse(spec, reply.content)
+        return parse(spec, reply.content, question.text)
     except (Unparsable, BackendError) as error:
         raise BackendError(
             f"what the model said is no answer to {spec.name}: {error}", code="unparsable"

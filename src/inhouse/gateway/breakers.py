@@ -183,9 +183,9 @@ class Breakers:
             guard.breaker.threshold, guard.breaker.open_s = failures, open_s
 
     def states(self) -> list[BreakerView]:
-        """Every breaker, by reference."""
+        """Every breaker, by reference. May be asked from any thread."""
         now = self._clock.monotonic()
-        told = [guard for guard in self._guards.values() if guard.is_told]
+        told = [guard for guard in list(self._guards.values()) if guard.is_told]
         return [guard.view(now) for guard in sorted(told, key=lambda guard: guard.reference)]
 
     def reset(self, reference: str) -> BreakerView:

@@ -17,7 +17,7 @@ from inhouse.gateway.answer import ask_task
 from inhouse.gateway.trace import Priced
 from inhouse.inference.base import Backend, Message, Question, Reply
 from inhouse.registry.routes import Route
-from inhouse.tasks.outputs import KEYS
+from inhouse.tasks.outputs import in_words
 from inhouse.tasks.prompts import fit, render
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
@@ -138,7 +138,7 @@ async def _answer(target: Target, backend: Backend, bill: _Bill) -> str:
             given = await ask_task(backend, target.reference, spec, _question(spec), bill)
     except TimeoutError:
         raise BackendError(f"no answer within {spec.timeout_s:g} s", code="timeout") from None
-    return str(given.output[KEYS[spec.kind]])
+    return in_words(spec, given.output)
 
 
 def _question(spec: TaskSpec) -> Question:

@@ -31,6 +31,7 @@ from inhouse.inference.upstream_chat import (
     text_of,
     usage_of,
 )
+from inhouse.inference.upstream_form import Form, Forms, formed, is_refusal, schema_of
 from inhouse.inference.upstream_stream import open_stream
 from inhouse.inference.wire import Wire, encode
 from inhouse.settings import UpstreamSettings
@@ -39,8 +40,16 @@ from inhouse.tasks.spec import TaskKind
 CHAT = "/chat/completions"
 
 TYPED_MAX_TOKENS = 128
-"""Room for the answer to a typed question; a word or a small JSON object needs a tenth of it."""
+"""Room for a label or a number; a word or a small JSON object needs a tenth of it."""
+SPANS_MAX_TOKENS = 1024
+JSON_MAX_TOKENS = 2048
 
+_ROOM: Mapping[TaskKind, int] = {
+    TaskKind.CHOICE: TYPED_MAX_TOKENS,
+    TaskKind.SCORE: TYPED_MAX_TOKENS,
+    TaskKind.SPANS: SPANS_MAX_TOKENS,
+    TaskKind.JSON: JSON_MAX_TOKENS,
+}
 _COUNT_TOKENS: Mapping[str, Any] = {"include_usage": True}
 _OWN_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(network)
@@ -76,6 +85,7 @@ class UpstreamBackend:
         self._decides = settings.speaks == "decisions"
         self._price = settings.prices.get(model)
         self._hosting = hosting_of(settings, self._wire.pool.address.host)
+        self._forms = Forms()
 
     @property
     def reference(self) -> str:
@@ -95,13 +105,16 @@ class UpstreamBackend:
     async def answer(self, question: Question) -> Reply:
         """Ask once and wait for the whole answer (``stream`` among the options is left out).
 
-        A question whose answer is a label or a number is asked at temperature 0 and with room for
-        ``TYPED_MAX_TOKENS``, unless the options say otherwise. ``options["messages"]`` stands in
+        A question whose answer is no free text is asked at temperature 0 and with room for the
+        answers of its kind (``TYPED_MAX_TOKENS``, ...), unless the options say otherwise; spans and
+        JSON with their schema as ``response_format``, as far as the upstream takes it: one that
+        refuses it by name is asked again at once for some JSON, then in words, and from then on for
+        what it takes. ``options["messages"]`` stands in
         for an empty ``messages``, for chats whose messages carry more than role and content.
         ``content`` is the refusal when there is nothing else, and "" when the upstream says
         nothing. Raises BackendError: the codes of ``HttpPool.request``, and ``upstream-status`` for
         any status but 2xx, ``upstream-garbage`` for an answer that is no chat completion,
-        ``upstream-cut`` and ``upstream-refused`` for a label or number that ran out of room or was
+        ``upstream-cut`` and ``upstream-refused`` for a typed answer that ran out of room or was
         refused, ``upstream-unsendable`` for a question that is not JSON. An upstream that speaks
         decisions is asked as ``decisions.answer_typed`` does.
         """
@@ -110,8 +123,7 @@ class UpstreamBackend:
         fields = self._fields(question)
         fields.pop("stream", None)
         fields.pop("stream_options", None)
-        response = await self._wire.post(CHAT, encode(fields))
-        return self._reply(question, response.body)
+        return self._reply(question, await self._asked(question, fields))
 
     async def stream(self, question: Question) -> ReplyStream:
         """Ask for an answer token by token; returns with the first token (``Streaming``).
@@ -154,14 +166,30 @@ class UpstreamBackend:
         """Close the idle connections. Calls under way finish."""
         await self._wire.close()
 
+    async def _asked(self, question: Question, fields: Mapping[str, Any]) -> bytes:
+        """What the upstream answers, told the form of the answer as well as it takes it."""
+        spec, schema = question.task, schema_of(question)
+        if spec is None or schema is None:
+            return (await self._wire.post(CHAT, encode(fields))).body
+        while True:
+            form = self._forms.of(spec)
+            try:
+                body = encode(formed(fields, spec, schema, form))
+                return (await self._wire.post(CHAT, body)).body
+            except BackendError as error:
+                if form is Form.WORDS or not is_refusal(error):
+                    raise
+                self._forms.refuse(spec, form)
+
     def _fields(self, question: Question) -> dict[str, Any]:
         fields: dict[str, Any] = {**question.options, "model": self._model}
         if question.messages:
             fields["messages"] = question.messages
-        if _is_typed(question):
+        room = _ROOM.get(question.task.kind) if question.task is not None else None
+        if room is not None:
             fields.setdefault("temperature", 0)
             if "max_completion_tokens" not in fields:
-                fields.setdefault("max_tokens", TYPED_MAX_TOKENS)
+                fields.setdefault("max_tokens", room)
         return fields
 
     def _reply(self, question: Question, raw: bytes) -> Reply:
@@ -198,8 +226,8 @@ class UpstreamBackend:
 
 
 def _is_typed(question: Question) -> bool:
-    """Whether the answer is a label or a number; a text is answered like a free chat."""
-    return question.task is not None and question.task.kind is not TaskKind.TEXT
+    """Whether the answer has a form; a text is answered like a free chat."""
+    return question.task is not None and question.task.kind in _ROOM
 
 
 def _wants_usage(options: Any) -> bool:

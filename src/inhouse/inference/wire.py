@@ -96,7 +96,7 @@ class Wire:
         said: Any = None
         if body is not None:
             error = body.get("error", body)
-            said = error.get("message", error.get("detail")) if isinstance(error, dict) else error
+            said = _said(error) if isinstance(error, dict) else error
         if not isinstance(said, str):
             said = raw[: 8 * DETAIL_CHARACTERS].decode("utf-8", "replace")
         return self.clean(said)
@@ -143,6 +143,13 @@ def decode(raw: bytes) -> dict[str, Any] | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
+
+
+def _said(error: Mapping[str, Any]) -> Any:
+    """The message of an error, with the request's field that it is about."""
+    message, field = error.get("message", error.get("detail")), error.get("param")
+    named = isinstance(message, str) and isinstance(field, str) and field not in message
+    return f"{message} ({field})" if named else message
 
 
 def _headers(key: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Batches of calls into their tables: the rows, and what they used up, in one transaction."""
+"""Batches of calls into their tables: the rows, and what they came to, in one transaction."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy import Dialect
 
 from inhouse.db.bulk import BulkInsert, Row, bulk_cursor
 from inhouse.db.unit import WriteUnit
+from inhouse.interactions import activity, spent
 from inhouse.interactions.entry import InteractionRecord
-from inhouse.interactions.spent import ADD, add_up
-from inhouse.interactions.tables import Interaction, Spent
+from inhouse.interactions.tables import Activity, Interaction, Spent
 
 
 class Repeated(Exception):
@@ -20,12 +20,13 @@ class Repeated(Exception):
 
 
 class Inserts:
-    """Writes calls through a driver's cursor. ``process`` names who counts what was spent."""
+    """Writes calls through a driver's cursor. ``process`` names who counts."""
 
     def __init__(self, dialect: Dialect, process: str) -> None:
         self._process = process
         self._interactions = BulkInsert(dialect, Interaction, conflict="DO NOTHING")
-        self._spent = BulkInsert(dialect, Spent, conflict=ADD)
+        self._spent = BulkInsert(dialect, Spent, conflict=spent.ADD)
+        self._activity = BulkInsert(dialect, Activity, conflict=activity.ADD)
         self._values_of = attrgetter(*self._interactions.names)
 
     def rows(self, records: Iterable[InteractionRecord]) -> list[Row]:
@@ -46,14 +47,14 @@ class Inserts:
         self, cursor: Any, records: Sequence[InteractionRecord], rows: Sequence[Row]
     ) -> None:
         """Write those calls of a batch that are not there: an earlier try may have been committed
-        without anybody hearing of it. What they used up is counted once."""
+        without anybody hearing of it. Each is counted once."""
         pairs = zip(records, rows, strict=True)
         fresh = [record for record, row in pairs if self._interactions.execute(cursor, [row])]
         self._count(cursor, fresh)
 
-    def _count(self, cursor: Any, records: Iterable[InteractionRecord]) -> None:
-        counts = add_up(records, self._process)
-        self._spent.execute(cursor, [self._spent.row(row) for row in counts])
+    def _count(self, cursor: Any, records: Sequence[InteractionRecord]) -> None:
+        self._spent.execute(cursor, spent.add_up(records, self._process))
+        self._activity.execute(cursor, activity.add_up(records, self._process))
 
 
 def insert(unit: WriteUnit, records: Sequence[InteractionRecord], *, process: str = "") -> None:

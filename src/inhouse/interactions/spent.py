@@ -8,10 +8,10 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from inhouse.db.base import in_utc
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.interactions.entry import InteractionRecord
+from inhouse.interactions.hours import DAY_LENGTH, HOUR, NEVER, hour_floor
 from inhouse.interactions.tables import Spent
 
 ADD: Final = (
@@ -20,6 +20,7 @@ ADD: Final = (
 )
 """What to do with counts of a day, process, key and upstream that are there: add to them."""
 _PLACES: Final = 12
+_NOTHING: Final = (0, 0, 0.0)
 _table = table_of(Spent)
 
 
@@ -44,17 +45,25 @@ def add_up(records: Iterable[InteractionRecord], process: str) -> list[tuple[obj
     sums: dict[tuple[str, str, str], tuple[int, int, float]] = {}
 
     def add(key: tuple[str, str, str], requests: int, tokens: int, cost: float) -> None:
-        had = sums.get(key, (0, 0, 0.0))
+        had = sums.get(key, _NOTHING)
         sums[key] = (had[0] + requests, had[1] + tokens, had[2] + cost)
 
+    begin = end = NEVER
+    day = ""
     for record in records:
-        day, key_id = str(in_utc(record.created_at).date()), record.key_id or ""
+        if not begin <= record.created_at < end:
+            begin = hour_floor(record.created_at)
+            end, day = begin + HOUR, begin.isoformat()[:DAY_LENGTH]
+        key_id = record.key_id or ""
         tokens, cost = record.input_tokens + record.output_tokens, record.cost
-        for spending in filter(lambda one: one.upstream, record.spendings):
-            add((day, key_id, spending.upstream), spending.tries, spending.tokens, spending.cost)
-            tokens -= spending.tokens
-            cost -= spending.cost
-        add((day, key_id, ""), 1, max(0, tokens), max(0.0, round(cost, _PLACES)))
+        for spending in record.spendings:
+            if spending.upstream:
+                key = (day, key_id, spending.upstream)
+                add(key, spending.tries, spending.tokens, spending.cost)
+                tokens -= spending.tokens
+                cost -= spending.cost
+        left = round(cost, _PLACES) if cost > 0.0 else 0.0
+        add((day, key_id, ""), 1, max(0, tokens), left)
     return [
         (day, process, key_id, upstream, *sums[day, key_id, upstream])
         for day, key_id, upstream in sorted(sums)

@@ -51,6 +51,7 @@ class Interaction(Base):
 
     __table_args__ = (
         Index("ix_interaction_task_created_at", "task", "created_at"),
+        Index("ix_interaction_created_at", "created_at"),
         Index("ix_interaction_subject", "subject"),
     )
 
@@ -76,8 +77,9 @@ class Spent(Base):
 
 
 class Activity(Base):
-    """What calls came to in one hour (UTC, ``2026-01-31T09``), counted in the transaction that
-    records them. Erasing an interaction leaves these counts.
+    """What calls came to in one hour (UTC, ``2026-01-31T09``), and once more in its day
+    (``2026-01-31``), counted in the transaction that records them. Erasing an interaction leaves
+    these counts.
 
     ``process`` is the gateway process that counted. ``task`` is "" for a free chat, ``reference``
     what answered ("" when nothing did). ``bucket`` is the number of the latency's bucket
@@ -99,6 +101,8 @@ class Activity(Base):
     input_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     cost: Mapped[float] = mapped_column(Float)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
 
 class Erasure(Base):

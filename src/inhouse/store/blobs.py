@@ -21,7 +21,7 @@ def put_blob(layout: Layout, source: Path, digest: str, *, scratch: Path) -> Pat
     if target.exists():
         if f"sha256:{sha256_file(target)}" == digest:
             return target
-        _set_aside(layout, target, digest)
+        set_aside(layout, target, digest)
     ensure_folder(target.parent)
     if source.stat().st_nlink > 1:
         copy_file(source, target, scratch=scratch)
@@ -33,7 +33,9 @@ def put_blob(layout: Layout, source: Path, digest: str, *, scratch: Path) -> Pat
     return target
 
 
-def _set_aside(layout: Layout, blob: Path, digest: str) -> None:
+def set_aside(layout: Layout, blob: Path, digest: str) -> None:
+    """Move a damaged blob to quarantine. Versions keep their links; the next publish of the same
+    content writes it anew."""
     ensure_folder(layout.quarantine)
     kept = layout.quarantine / f"{blob.name}-{new_id()}"
     blob.replace(kept)

@@ -80,10 +80,11 @@ def copy_file(source: Path, target: Path, *, scratch: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the exclusive lock of a file, against other threads and other processes."""
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a file against other threads and other processes: alone, or together with
+    all who hold it ``shared``."""
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 

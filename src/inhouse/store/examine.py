@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,8 @@ class Finding:
     """Something in the store that is not as it was published.
 
     ``model`` and ``version`` are empty for a blob that no version was found by. ``problem`` is one
-    of missing, unreadable, size, digest, manifest, extra, ref; ``expected`` and ``actual`` are
-    digests, or sizes in bytes, where there are any.
+    of missing, unreadable, size, digest, manifest, extra, ref, quarantined (marked, but whole by
+    now); ``expected`` and ``actual`` are digests where there are any.
     """
 
     model: str
@@ -41,9 +41,13 @@ class Finding:
 
 
 class Digests:
-    """SHA-256 of files, remembered while inode, size and both times of the file stay the same."""
+    """SHA-256 of files, remembered while inode, size and both times of the file stay the same.
 
-    def __init__(self) -> None:
+    ``on_read`` is called with the size of every file that was read.
+    """
+
+    def __init__(self, on_read: Callable[[int], None] | None = None) -> None:
+        self._on_read = on_read
         self._known: dict[tuple[int, int], tuple[tuple[int, int, int], str]] = {}
         self._lock = threading.Lock()
 
@@ -59,6 +63,8 @@ class Digests:
         if known is not None and known[0] == state:
             return status.st_size, known[1]
         digest = f"sha256:{sha256_file(path)}"
+        if self._on_read is not None:
+            self._on_read(status.st_size)
         with self._lock:
             self._known[key] = (state, digest)
         return status.st_size, digest

@@ -6,15 +6,22 @@ staging/<uuid>/owner.json        work in progress: files/ (the caller's), versio
 models/<name>/versions/<v>/      hard links to blobs, manifest.json, manifest.sha256
 models/<name>/refs/<ref>.json    who a name means: version, manifest digest, seq, why, since when
 models/<name>/current            symbolic link for people; derived, never read by the store
-quarantine/                      damaged blobs, moved aside when a publish replaced them
-journal.ndjson                   one line per publish, ref move and quarantine, flushed
+quarantine/<name>@<v>.json       the mark of a version that failed verification: what, when
+quarantine/                      damaged blobs, refs and versions that were replaced, moved aside
+leases/<id>.json                 who uses a version now, renewed while they do
+trash/                           what is being deleted: renamed first, so that a kill tears nothing
+lock                             shared by those who add or use, held alone by those who delete
+journal.ndjson                   one line per publish, ref move, quarantine and prune, flushed
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,7 +30,7 @@ from inhouse.core.errors import Corrupt, Invalid
 from inhouse.core.hashing import canonical_json
 from inhouse.core.ids import new_id
 from inhouse.core.references import NAME
-from inhouse.store.durable import append_line, ensure_folder, link_or_copy, write_new
+from inhouse.store.durable import append_line, ensure_folder, link_or_copy, locked, write_new
 
 VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
 MANIFEST = "manifest.json"
@@ -62,6 +69,22 @@ class Layout:
     def quarantine(self) -> Path:
         return self.root / "quarantine"
 
+    @property
+    def leases(self) -> Path:
+        return self.root / "leases"
+
+    @property
+    def trash(self) -> Path:
+        return self.root / "trash"
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """While held, nothing that is there is deleted. Several may hold it at once."""
+        return locked(self.root / "lock", shared=True)
+
+    def deleting(self) -> AbstractContextManager[None]:
+        """While held, nobody publishes, moves a ref or begins to use a version."""
+        return locked(self.root / "lock")
+
     def blob(self, digest: str) -> Path:
         """The blob of a digest ``sha256:<hex>``."""
         name = digest.removeprefix(f"{_HASH}:")
@@ -94,6 +117,19 @@ class Layout:
         """Append an event to the journal."""
         line = {"at": self.clock.now().isoformat(), "event": event, **fields}
         append_line(self.root / "journal.ndjson", canonical_json(line))
+
+    def events(self, event: str) -> Iterator[dict[str, Any]]:
+        """The journal's events of one kind, oldest first; lines that a kill tore are left out."""
+        try:
+            file = (self.root / "journal.ndjson").open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            for line in file:
+                with suppress(msgspec.DecodeError):
+                    found = msgspec.json.decode(line)
+                    if isinstance(found, dict) and found.get("event") == event:
+                        yield found
 
 
 def open_layout(root: Path, clock: Clock) -> Layout:

@@ -57,13 +57,15 @@ def publish(
     if check is not None:
         check(staging.path, manifest)
     _refuse_changes(staged)
-    tree = _assemble(layout, staging, staged, manifest)
-    shutil.rmtree(staging.path)
-    found = examine(tree, manifest.name, manifest.version, digests)
-    if found.findings:
-        raise Corrupt(f"reading back failed: {found.findings[0].message}", code="read-back")
     target = layout.version(manifest.name, manifest.version)
-    if _install(tree, target, manifest):
+    with layout.in_use():
+        tree = _assemble(layout, staging, staged, manifest)
+        shutil.rmtree(staging.path)
+        found = examine(tree, manifest.name, manifest.version, digests)
+        if found.findings:
+            raise Corrupt(f"reading back failed: {found.findings[0].message}", code="read-back")
+        is_new = _install(tree, target, manifest)
+    if is_new:
         layout.record(
             "publish",
             model=manifest.name,

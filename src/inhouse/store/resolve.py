@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import structlog
+
 from inhouse.core.errors import Corrupt, NotFound
+from inhouse.store import metrics
 from inhouse.store.examine import Digests, examine
 from inhouse.store.layout import VERSION, Layout
 from inhouse.store.manifest import Manifest
 from inhouse.store.publish import Published
-from inhouse.store.refs import CURRENT, read_ref, ref_names
+from inhouse.store.quarantine import marked, note
+from inhouse.store.refs import CURRENT, moves, read_ref, ref_names
+
+_log = structlog.get_logger(__name__)
+_HINT = "`inhouse store restore` takes it from a backup; docs/runbooks/store-corruption.md has more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """A verified version: ``path`` is the folder that an engine loads from and never writes to."""
+    """A verified version: ``path`` is the folder that an engine loads from and never writes to.
+    ``instead_of`` is why it is an earlier one than ``current`` names; empty otherwise."""
 
     name: str
     version: str
     path: Path
     manifest: Manifest
     manifest_digest: str
+    instead_of: str = ""
 
     @property
     def published(self) -> Published:
@@ -36,25 +46,36 @@ class Resolved:
 
 def resolve(layout: Layout, digests: Digests, name: str, version_or_ref: str) -> Resolved:
     """Find and verify a version; see ``ModelStore.resolve``."""
-    version, noted = _find(layout, name, version_or_ref)
+    if not layout.versions(name):
+        raise NotFound(
+            f"the model store has no {name}",
+            code="model-unknown",
+            hint=f"it has: {', '.join(layout.names()) or 'none'}",
+        )
+    if VERSION.match(version_or_ref):
+        return _verified(layout, digests, name, version_or_ref)
+    try:
+        return _by_ref(layout, digests, name, version_or_ref)
+    except Corrupt as error:
+        if version_or_ref != CURRENT:
+            raise
+        return _fall_back(layout, digests, name, error)
+
+
+def _verified(layout: Layout, digests: Digests, name: str, version: str) -> Resolved:
     folder = layout.version(name, version)
-    if not folder.is_dir():
+    if mark := marked(layout, name, version):
+        raise Corrupt(f"{mark.message}; in quarantine", code="model-corrupt", hint=_HINT)
+    found = examine(folder, name, version, digests) if folder.is_dir() else None
+    if found is None or (found.findings and not folder.is_dir()):
         raise NotFound(
             f"{name} has no version {version}",
             code="model-version",
             hint=f"it has: {', '.join(layout.versions(name)) or 'none'}",
         )
-    found = examine(folder, name, version, digests)
     if found.manifest is None or found.findings:
-        more = f" and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
-        raise Corrupt(found.findings[0].message + more, code="model-corrupt", hint=_HINT)
-    if noted and noted != found.manifest_digest:
-        raise Corrupt(
-            f"{name}@{version}: manifest.json: digest: ref {version_or_ref} expects {noted}, "
-            f"found {found.manifest_digest}",
-            code="model-corrupt",
-            hint=_HINT,
-        )
+        mark = note(layout, found.findings)
+        raise Corrupt(mark.message, code="model-corrupt", hint=_HINT)
     return Resolved(
         name=name,
         version=version,
@@ -64,25 +85,49 @@ def resolve(layout: Layout, digests: Digests, name: str, version_or_ref: str) ->
     )
 
 
-_HINT = "publish it again, or move the ref to a version that `inhouse store verify` finds whole"
-
-
-def _find(layout: Layout, name: str, version_or_ref: str) -> tuple[str, str]:
-    """The version, and the manifest digest that a ref noted (empty for a version)."""
-    if not layout.versions(name):
-        raise NotFound(
-            f"the model store has no {name}",
-            code="model-unknown",
-            hint=f"it has: {', '.join(layout.names()) or 'none'}",
-        )
-    if VERSION.match(version_or_ref):
-        return version_or_ref, ""
-    ref = read_ref(layout, name, version_or_ref)
-    if ref is None:
+def _by_ref(layout: Layout, digests: Digests, name: str, ref: str) -> Resolved:
+    at = read_ref(layout, name, ref)
+    if at is None:
         set_ones = ", ".join(ref_names(layout, name)) or "none"
         raise NotFound(
-            f"{name} has no ref {version_or_ref!r}",
+            f"{name} has no ref {ref!r}",
             code="model-ref",
-            hint=f"set are: {set_ones}" if version_or_ref != CURRENT else "no version was released",
+            hint=f"set are: {set_ones}" if ref != CURRENT else "no version was released",
         )
-    return ref.version, ref.manifest_digest
+    try:
+        found = _verified(layout, digests, name, at.version)
+    except NotFound as error:
+        message = f"ref {ref} of {name} points at {at.version}, which is not there"
+        raise Corrupt(message, code="model-corrupt", hint=error.hint) from None
+    if at.manifest_digest != found.manifest_digest:
+        raise Corrupt(
+            f"{name}@{at.version}: manifest.json: digest: ref {ref} expects "
+            f"{at.manifest_digest}, found {found.manifest_digest}",
+            code="model-corrupt",
+            hint=_HINT,
+        )
+    return found
+
+
+def _fall_back(layout: Layout, digests: Digests, name: str, error: Corrupt) -> Resolved:
+    """The version that ``current`` pointed at before and that verifies, the latest one first.
+    Raises the error that was met when there is none."""
+    damaged = _pointed_at(layout, name)
+    for version in dict.fromkeys(move.version for move in moves(layout, name, CURRENT)):
+        if version == damaged:
+            continue
+        with suppress(Corrupt, NotFound):
+            found = _verified(layout, digests, name, version)
+            metrics.FALLBACKS.labels(name).inc()
+            _log.error("fell-back", model=name, version=version, reason=error.message)
+            return replace(found, instead_of=error.message)
+    raise error
+
+
+def _pointed_at(layout: Layout, name: str) -> str:
+    """The version that ``current`` names; empty when the ref itself is damaged: then what it named
+    last may well be whole."""
+    with suppress(Corrupt):
+        at = read_ref(layout, name, CURRENT)
+        return at.version if at is not None else ""
+    return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,17 +14,9 @@ import msgspec
 from inhouse.core.ids import new_id
 from inhouse.store.durable import ensure_folder, write_new
 from inhouse.store.layout import Layout, check_name
+from inhouse.store.owner import Owner, gone, this_process
 
 _ORPHAN_S = 3600.0
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """The process that made a staging folder."""
-
-    pid: int
-    boot_id: str
-    host: str
-    started: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +51,9 @@ def stage(layout: Layout, name: str) -> Staging:
     staging = Staging(name=check_name(name), home=layout.staging / new_id())
     ensure_folder(layout.staging)
     staging.home.mkdir()
-    owner = Owner(os.getpid(), _boot_id(), platform.node(), layout.clock.now().isoformat())
-    write_new(staging.home / "owner.json", msgspec.json.encode(owner))
+    write_new(staging.home / "owner.json", msgspec.json.encode(this_process(layout.clock)))
     staging.path.mkdir()
     return staging
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,27 +85,4 @@ def _abandoned(layout: Layout, home: Path) -> str:
     except (OSError, msgspec.DecodeError):
         age = layout.clock.now().timestamp() - home.stat().st_mtime
         return "no owner" if age > _ORPHAN_S else ""
-    if owner.host != platform.node():
-        return ""
-    if owner.boot_id != _boot_id():
-        return f"process {owner.pid} ended with an earlier boot"
-    return "" if _alive(owner.pid) else f"process {owner.pid} has ended"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def prune_staging(layout: Layout, *, dry_run: bool) -> list[Leftover]:
-    """Remove abandoned staging folders, or only list them; a live owner's folder stays."""
-    found = list(leftovers(layout))
-    if not dry_run:
-        for leftover in found:
-            shutil.rmtree(leftover.path, ignore_errors=True)
-    return found
+    return gone(owner)

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Corrupt, Invalid, NotFound
+from inhouse.store import quarantine
+from inhouse.store.copies import Copied, copy
 from inhouse.store.examine import Digests, Finding, read_manifest
 from inhouse.store.layout import VERSION, open_layout
+from inhouse.store.leases import Lease, LeaseRecord, Leases, alive
 from inhouse.store.manifest import Draft, Manifest
+from inhouse.store.prune import Garbage, Policy, prune
 from inhouse.store.publish import Check, Progress, Published, publish
+from inhouse.store.quarantine import Mark
 from inhouse.store.refs import CURRENT, Ref, read_ref, ref_names, set_ref
 from inhouse.store.resolve import Resolved, resolve
-from inhouse.store.staging import Leftover, Staging, prune_staging, stage
-from inhouse.store.verify import verify
+from inhouse.store.staging import Staging, stage
+from inhouse.store.verify import Pause, verify
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A verified version that ``prune`` leaves alone until ``release``. In ``with`` it gives
+    ``version``. ``lease`` is None where none can be written."""
+
+    version: Resolved
+    lease: Lease | None
+
+    def release(self) -> None:
+        """Give it back."""
+        if self.lease is not None:
+            self.lease.release()
+
+    def __enter__(self) -> Resolved:
+        return self.version
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One version in a listing; its files were not read. ``manifest`` is None and ``problem`` says
-    why when the manifest cannot be trusted."""
+    why when the manifest cannot be trusted, or the version is in quarantine."""
 
     name: str
     version: str
@@ -29,6 +55,7 @@ class Entry:
     manifest: Manifest | None
     manifest_digest: str
     problem: str
+    quarantined: bool
 
     @property
     def bytes(self) -> int:
@@ -50,6 +77,7 @@ class ModelStore:
         self.root = root
         self._layout = open_layout(root, clock)
         self._digests = Digests()
+        self._leases = Leases(self._layout)
 
     def stage(self, name: str) -> Staging:
         """An empty folder (``.path``) to write the files of a new version in. Use it in ``with``,
@@ -116,14 +144,36 @@ class ModelStore:
         """The folder and manifest of a version, verified.
 
         The first time in this process every file is hashed; later only files whose inode, size or
-        times have changed. Raises NotFound (``model-unknown``, ``model-ref``, ``model-version``),
-        Corrupt (``model-corrupt``) naming model, version, file and both digests.
+        times have changed. A damaged version goes to quarantine. When ``current`` is damaged, the
+        latest version that it pointed at before and that verifies is the answer (``instead_of``
+        says why). Raises NotFound (``model-unknown``, ``model-ref``, ``model-version``), Corrupt
+        (``model-corrupt``) naming model, version, file and both digests.
         """
         return resolve(self._layout, self._digests, name, version_or_ref)
+
+    def hold(self, name: str, version_or_ref: str = CURRENT, *, holder: str) -> Held:
+        """``resolve``, and keep ``prune`` off the version until it is released. ``holder`` says for
+        people what it is used for."""
+        while True:
+            found = self.resolve(name, version_or_ref)
+            try:
+                return Held(found, self._leases.take(name, found.version, holder))
+            except NotFound:
+                continue
+            except OSError:  # a store that cannot be written to cannot be pruned either
+                return Held(found, None)
+
+    def leases(self) -> list[LeaseRecord]:
+        """Who uses which version now, in any process."""
+        return alive(self._layout)
 
     def versions(self, name: str) -> list[str]:
         """The versions of a model, oldest first; empty when there is none."""
         return self._layout.versions(name)
+
+    def entry(self, name: str, version: str) -> Entry:
+        """One version as a listing has it; one that is not there has a ``problem``."""
+        return self._entry(name, version, self._refs(name))
 
     def _refs(self, name: str) -> dict[str, str]:
         """The version that each readable ref points at; `verify` tells of the others."""
@@ -139,13 +189,16 @@ class ModelStore:
 
     def _entry(self, name: str, version: str, refs: dict[str, str]) -> Entry:
         read = read_manifest(self._layout.version(name, version), name, version)
+        mark = quarantine.marked(self._layout, name, version)
+        problems = [mark.message] if mark else [each.message for each in read.findings]
         return Entry(
             name=name,
             version=version,
             refs=tuple(ref for ref, target in refs.items() if target == version),
             manifest=read.manifest,
             manifest_digest=read.manifest_digest,
-            problem=read.findings[0].message if read.findings else "",
+            problem=problems[0] if problems else "",
+            quarantined=mark is not None,
         )
 
     def verify(
@@ -165,9 +218,70 @@ class ModelStore:
             raise NotFound(f"{name} has no version {version}", code="model-version")
         return [*verify(self._layout, name, version, progress)]
 
-    def prune(self, *, dry_run: bool) -> list[Leftover]:
-        """Remove staging folders whose process is gone; ``dry_run`` only lists them."""
-        return prune_staging(self._layout, dry_run=dry_run)
+    def scrub(self, *, pause: Pause, progress: Progress | None = None) -> list[Finding]:
+        """Read the whole store again and quarantine what is damaged.
+
+        ``pause`` is called with the bytes of every file that was read: it waits, so that a scrub
+        leaves the disk to others, or raises to stop it.
+        """
+        return [*verify(self._layout, None, None, progress, pause=pause, quarantine=True)]
+
+    def quarantined(self) -> Sequence[Mark]:
+        """The versions that failed verification and are refused since."""
+        return quarantine.marks(self._layout)
+
+    def lift(self, name: str, version: str) -> None:
+        """Take a version out of quarantine. Raises NotFound when it is not there, Corrupt when its
+        files still differ; all of them are read again."""
+        findings = self.verify(name, version)
+        if bad := [each for each in findings if each.problem != "quarantined"]:
+            raise Corrupt(
+                f"{bad[0].message}: it stays in quarantine",
+                code="model-corrupt",
+                hint="put the right files back first: `inhouse store restore`",
+            )
+        quarantine.lift(self._layout, name, version)
+
+    def prune(self, policy: Policy | None = None, *, dry_run: bool) -> Sequence[Garbage]:
+        """Remove what nothing needs, or (``dry_run``) only list it.
+
+        Without a policy only staging folders whose process is gone, and trash; with one also
+        versions and blobs. What a ref names or a lease holds stays, whatever the policy says.
+        """
+        return prune(self._layout, policy, dry_run=dry_run)
+
+    def backup(self, folder: Path, *, actor: str, progress: Progress | None = None) -> Copied:
+        """Copy every whole version and every ref to another store in ``folder``, which is made when
+        it is missing or empty. Raises Invalid (``store-foreign``) when it holds anything else."""
+        there = ModelStore(folder, self._layout.clock)
+        return self._copy(self, there, repair=False, actor=actor, progress=progress)
+
+    def restore(self, folder: Path, *, actor: str, progress: Progress | None = None) -> Copied:
+        """Take from a backup what is missing or damaged here. Raises NotFound (``backup``) when
+        ``folder`` holds none."""
+        if not (folder / "store.json").is_file():
+            raise NotFound(f"{folder} holds no model store", code="backup")
+        there = ModelStore(folder, self._layout.clock)
+        return self._copy(there, self, repair=True, actor=actor, progress=progress)
+
+    @staticmethod
+    def _copy(
+        source: ModelStore,
+        target: ModelStore,
+        *,
+        repair: bool,
+        actor: str,
+        progress: Progress | None,
+    ) -> Copied:
+        return copy(
+            source._layout,
+            source.resolve,
+            target._layout,
+            target._digests,
+            repair=repair,
+            actor=actor,
+            progress=progress,
+        )
 
     def list(self) -> list[Entry]:
         """Every version of every model with its refs, by name, oldest first."""

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inhouse.core.errors import Corrupt
+from inhouse.store.blobs import set_aside
 from inhouse.store.examine import Digests, Finding, examine, read_manifest
 from inhouse.store.layout import Layout
 from inhouse.store.publish import Progress
+from inhouse.store.quarantine import marked, note
 from inhouse.store.refs import read_ref, ref_names
+
+Pause = Callable[[int], None]
+"""Called after every file that was read, with its bytes; it may wait, or raise to stop."""
 
 
 def verify(
-    layout: Layout, name: str | None, version: str | None, progress: Progress | None
+    layout: Layout,
+    name: str | None,
+    version: str | None,
+    progress: Progress | None,
+    *,
+    pause: Pause | None = None,
+    quarantine: bool = False,
 ) -> Iterator[Finding]:
     """The findings of one version, of one model with its refs, or of the whole store with its
-    blobs. Each file is read once, however many names it has."""
+    blobs. Each file is read once, however many names it has. ``quarantine`` sets aside
+    what is damaged; without it nothing is changed."""
     names = layout.names() if name is None else [name]
     chosen = [
         (each, found)
@@ -25,16 +37,17 @@ def verify(
     ]
     blobs = _blobs(layout) if name is None else []
     weights = [_weight(layout.version(*pair)) for pair in chosen]
-    meter = _Meter(progress, sum(weights) + sum(path.lstat().st_size for path in blobs))
-    digests = Digests()
+    meter = _Meter(progress, sum(weights) + sum(map(_size, blobs)))
+    digests = Digests(on_read=pause)
     for pair, weight in zip(chosen, weights, strict=True):
-        yield from examine(layout.version(*pair), *pair, digests).findings
+        yield from _verify_version(layout, *pair, digests, quarantine=quarantine)
         meter.add("@".join(pair), weight)
     for each in names if version is None else []:
         yield from _verify_refs(layout, each)
     for blob in blobs:
-        yield from _verify_blob(layout, blob, digests)
-        meter.add("blobs", blob.lstat().st_size)
+        size = _size(blob)
+        yield from _verify_blob(layout, blob, digests, quarantine=quarantine)
+        meter.add("blobs", size)
 
 
 class _Meter:
@@ -51,8 +64,34 @@ def _blobs(layout: Layout) -> list[Path]:
     return sorted(path for path in layout.blobs.glob("*/*") if path.is_file())
 
 
+def _size(path: Path) -> int:
+    """Bytes; 0 for a file that was deleted meanwhile."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _weight(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(_size(path) for path in folder.rglob("*") if path.is_file())
+
+
+def _verify_version(
+    layout: Layout, name: str, version: str, digests: Digests, *, quarantine: bool
+) -> Iterator[Finding]:
+    folder = layout.version(name, version)
+    findings = examine(folder, name, version, digests).findings
+    if not folder.is_dir():
+        return
+    mark = marked(layout, name, version)
+    if findings and quarantine and mark is None:
+        note(layout, findings)
+    yield from findings
+    if mark is not None and not findings:
+        detail = f"marked {mark.at:%Y-%m-%d %H:%M} UTC, whole now: lift the mark"
+        yield Finding(
+            model=name, version=version, file="manifest.json", problem="quarantined", detail=detail
+        )
 
 
 def _verify_refs(layout: Layout, name: str) -> Iterator[Finding]:
@@ -79,15 +118,22 @@ def _ref_problem(layout: Layout, name: str, ref: str) -> str:
     return ""
 
 
-def _verify_blob(layout: Layout, blob: Path, digests: Digests) -> Iterator[Finding]:
+def _verify_blob(
+    layout: Layout, blob: Path, digests: Digests, *, quarantine: bool
+) -> Iterator[Finding]:
     expected = f"sha256:{blob.name}"
     file = blob.relative_to(layout.root).as_posix()
     try:
         _, actual = digests.of(blob)
+    except FileNotFoundError:
+        return
     except OSError as error:
         yield Finding(model="", version="", file=file, problem="unreadable", detail=str(error))
         return
-    if actual != expected:
-        yield Finding(
-            model="", version="", file=file, problem="digest", expected=expected, actual=actual
-        )
+    if actual == expected:
+        return
+    if quarantine:
+        set_aside(layout, blob, expected)
+    yield Finding(
+        model="", version="", file=file, problem="digest", expected=expected, actual=actual
+    )

@@ -128,6 +128,7 @@ def import_wheel(
     if file is not None:
         _check_digest(known, file)
     if earlier := _imported(store, known, convert):
+        _release_first(store, known, earlier)
         return earlier
     with store.stage(known.model) as scratch:
         if file is None:
@@ -164,6 +165,11 @@ def publish_wheel(
             metadata=metadata,
         )
         published = store.publish(staging, draft, progress=progress)
+    _release(store, known, published)
+    return published
+
+
+def _release(store: ModelStore, known: KnownWheel, published: Published) -> None:
     store.set_ref(
         known.model,
         CURRENT,
@@ -171,7 +177,14 @@ def publish_wheel(
         actor="store.import",
         reason=f"imported from {known.distribution} {known.version}",
     )
-    return published
+
+
+def _release_first(store: ModelStore, known: KnownWheel, earlier: Published) -> None:
+    """Finish an import that was killed before it set ``current``, and replace a damaged ref."""
+    with suppress(Corrupt):
+        if store.read_ref(known.model) is not None:
+            return
+    _release(store, known, earlier)
 
 
 def find_wheel(wheel: str | Path) -> KnownWheel:

@@ -9,12 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.references import parse_reference
 from inhouse.settings import FILE_NAME, OnFailure, Settings, TaskSettings, place_of
 from inhouse.tasks.outputs import check
 from inhouse.tasks.prompts import compile_prompt
 from inhouse.tasks.spec import OnLong, TaskKind, TaskSpec, Unit
+from inhouse.tasks.structures import check_schema
 
 _BUILTIN = files("inhouse.tasks") / "builtin"
 
@@ -67,7 +70,7 @@ def _load(name: str, table: TaskSettings, settings: Settings) -> TaskSpec:
 
 def _resolve(table: TaskSettings) -> dict[str, Any]:
     """The declared keys over those of the built-in task, whose tables are by kind."""
-    declared = {k: v for k, v in table.model_dump().items() if v is not None}
+    declared = {k: v for k, v in table.model_dump(by_alias=True).items() if v is not None}
     if table.builtin is None:
         return declared
     if table.builtin not in builtin_names():
@@ -98,17 +101,67 @@ def _build(name: str, keys: Mapping[str, Any], settings: Settings) -> TaskSpec:
         try_timeout_s=keys.get("try_timeout_s"),
         coalesce=keys.get("coalesce", False),
         max_input_tokens=keys.get("max_input_tokens", 2000),
-        on_long=OnLong(keys.get("on_long", "window")),
-        **_ANSWERS[kind](keys),
+        on_long=_on_long(kind, keys.get("on_long")),
+        **_answers(kind, keys, settings.folder),
     )
     return _with_failure(spec, settings.tasks[name].on_failure)
 
 
-def _choice(keys: Mapping[str, Any]) -> dict[str, Any]:
+_KEYS = {
+    TaskKind.CHOICE: ("labels",),
+    TaskKind.SCORE: ("range", "levels"),
+    TaskKind.TEXT: (),
+    TaskKind.SPANS: ("labels",),
+    TaskKind.JSON: ("schema",),
+}
+_SAID = {TaskKind.JSON: "json", TaskKind.SPANS: "a spans task"}
+
+
+def _answers(kind: TaskKind, keys: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What the kind declares of its answers. Raises Invalid for a key of another kind."""
+    known = {name for names in _KEYS.values() for name in names}
+    foreign = [name for name in keys if name in known and name not in _KEYS[kind]]
+    if foreign:
+        said = _SAID.get(kind, f"a {kind}")
+        raise Invalid(f"{foreign[0]}: {said} has none", code="settings")
+    match kind:
+        case TaskKind.CHOICE | TaskKind.SPANS:
+            return {"labels": _labels(kind, keys)}
+        case TaskKind.SCORE:
+            return _score(keys)
+        case TaskKind.JSON:
+            return {"schema": check_schema(_schema(keys.get("schema"), folder))}
+        case TaskKind.TEXT:
+            return {}
+
+
+def _labels(kind: TaskKind, keys: Mapping[str, Any]) -> tuple[str, ...]:
     labels = tuple(keys.get("labels", ()))
-    if len(labels) < 2 or len(set(labels)) != len(labels) or not all(labels):
+    distinct = len(set(labels)) == len(labels) and all(labels)
+    if kind is TaskKind.CHOICE and (len(labels) < 2 or not distinct):
         raise Invalid("labels: a choice needs at least two different labels", code="settings")
-    return {"labels": labels}
+    if not labels or not distinct:
+        raise Invalid("labels: spans need at least one type, all different", code="settings")
+    return labels
+
+
+def _schema(declared: Any, folder: Path) -> Any:
+    if not isinstance(declared, str):
+        return declared
+    path = folder / declared
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise Invalid(f"schema: {path}: {error.strerror}", code="settings") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Invalid(f"schema: {path}: not JSON: {error}", code="settings") from None
+
+
+def _on_long(kind: TaskKind, declared: str | None) -> OnLong:
+    """Spans are counted in the text as sent: what is cut out of its middle would move them."""
+    if kind is TaskKind.SPANS and declared == OnLong.WINDOW:
+        raise Invalid("on_long: a spans task keeps the head or refuses", code="settings")
+    return OnLong(declared or ("head" if kind is TaskKind.SPANS else "window"))
 
 
 def _score(keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,16 +172,6 @@ def _score(keys: Mapping[str, Any]) -> dict[str, Any]:
     if any(not low <= value <= high for _, value in levels):
         raise Invalid("levels: every value lies in the range", code="settings")
     return {"low": float(low), "high": float(high), "levels": levels}
-
-
-def _text(keys: Mapping[str, Any]) -> dict[str, Any]:
-    given = [name for name in ("labels", "range", "levels") if name in keys]
-    if given:
-        raise Invalid(f"{given[0]}: a text has none", code="settings")
-    return {}
-
-
-_ANSWERS = {TaskKind.CHOICE: _choice, TaskKind.SCORE: _score, TaskKind.TEXT: _text}
 
 
 def _prompt_text(declared: str, folder: Path) -> str:
@@ -160,5 +203,7 @@ def _with_failure(spec: TaskSpec, declared: OnFailure | str | None) -> TaskSpec:
     if not isinstance(declared, OnFailure):
         return spec
     output = check(spec, declared.value)
+    if output.get("spans") and spec.kind is TaskKind.SPANS:
+        raise Invalid("on_failure: nobody knows the text, so no spans: value = []", code="settings")
     fields = {name: getattr(spec, name) for name in spec.__slots__ if name != "revision"}
     return TaskSpec(**{**fields, "on_failure": output})

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from inhouse.core.errors import Invalid
+from inhouse.tasks.reading import Unparsable as Unparsable
+from inhouse.tasks.spans import check_spans, parse_spans
 from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.tasks.structures import check_object, for_models, parse_object
 
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w%])(?!\.\d)")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -38,62 +41,81 @@ _DENIAL = re.compile(r"(?:\bnot|n't|n’t|\bneither|\bnor)\s+(?:\w+\s+)?$")
 _NEAR = 64
 _KEYS = ("value", "label", "score", "sentiment", "bias", "answer", "rating", "result", "class")
 _FAR = 0.5
-KEYS = {TaskKind.CHOICE: "label", TaskKind.SCORE: "value", TaskKind.TEXT: "text"}
+_ONE_KEY = {TaskKind.CHOICE: "label", TaskKind.SCORE: "value", TaskKind.TEXT: "text"}
 """The one key of an output, by kind."""
 
 
-class Unparsable(ValueError):
-    """What the model said is no answer to the task; the text says why."""
-
-
-def parse(spec: TaskSpec, content: str) -> dict[str, Any]:
-    """Read a general model's answer. Returns an output; raises Unparsable.
+def parse(spec: TaskSpec, content: str, text: str = "") -> dict[str, Any]:
+    """Read a general model's answer about ``text``. Returns an output; raises Unparsable.
 
     A number outside the range is clamped when it lies within half the range's width of it, and
-    refused beyond that.
+    refused beyond that. Of spans the model says the words, which are located in ``text``.
     """
-    text = content.strip()
-    if not text:
+    said = content.strip()
+    if not said:
         raise Unparsable("the answer is empty")
     if spec.kind is TaskKind.TEXT:
         return {"text": content}
-    structured = _structured(text)
+    if spec.kind is TaskKind.SPANS:
+        return {"spans": parse_spans(spec.name, spec.labels, said, text)}
+    if spec.kind is TaskKind.JSON:
+        return parse_object(spec.name, spec.schema or {}, said)
+    structured = _structured(said)
     if structured is not None:
         return _from_structured(spec, structured)
-    return _label(spec, text) if spec.kind is TaskKind.CHOICE else _number(spec, text)
+    return _label(spec, said) if spec.kind is TaskKind.CHOICE else _number(spec, said)
 
 
-def check(spec: TaskSpec, output: Any) -> dict[str, Any]:
+def check(spec: TaskSpec, output: Any, text: str | None = None) -> dict[str, Any]:
     """A typed output (or a correction's value) in its one form. Raises Invalid that says what fits.
 
     Accepts ``{"label": "x"}`` and ``"x"`` for a choice, ``{"value": 0.5}`` and ``0.5`` for a score,
-    ``{"text": "x"}`` and ``"x"`` for a text.
+    ``{"text": "x"}`` and ``"x"`` for a text, ``{"spans": [...]}`` and ``[...]`` for spans, and an
+    object that fits the schema for json. With ``text``, the input, spans are verified against it,
+    and those that only quote it are located; without it they are taken as they are.
     """
-    key = KEYS[spec.kind]
-    if isinstance(output, Mapping):
-        if set(output) != {key}:
-            raise Invalid(f"an output of {spec.name} is {{{key!r}: ...}}", code="output")
-        output = output[key]
-    if spec.kind is TaskKind.CHOICE:
-        if not isinstance(output, str) or output not in spec.labels:
-            raise Invalid(
-                f"{output!r} is no label of {spec.name}",
-                code="output",
-                hint="labels: " + ", ".join(spec.labels),
-            )
-        return {"label": output}
-    if spec.kind is TaskKind.TEXT:
-        if not isinstance(output, str) or not output:
-            raise Invalid(f"{output!r} is no text", code="output", hint="a text, not empty")
-        return {"text": output}
-    number = _finite(output)
-    if number is None or not spec.low <= number <= spec.high:
-        raise Invalid(
-            f"{output!r} is no score of {spec.name}",
-            code="output",
-            hint=f"a number from {spec.low:g} to {spec.high:g}",
-        )
-    return {"value": number}
+    if spec.kind is TaskKind.JSON:
+        return check_object(spec.name, spec.schema or {}, output)
+    if spec.kind is TaskKind.SPANS:
+        return {"spans": check_spans(spec.labels, _only(spec, output, "spans"), text)}
+    value = _only(spec, output, *_KEYS_TAKEN[spec.kind])
+    return {_ONE_KEY[spec.kind]: _CHECKS[spec.kind](spec, value)}
+
+
+def bare(spec: TaskSpec, output: Mapping[str, Any]) -> Any:
+    """An output without what is around it: the label, the number, the text, the list of spans, or
+    the object."""
+    if spec.kind is TaskKind.JSON:
+        return output
+    return output["spans" if spec.kind is TaskKind.SPANS else _ONE_KEY[spec.kind]]
+
+
+def in_words(spec: TaskSpec, output: Mapping[str, Any]) -> str:
+    """An output as a person reads it: spans as ``Ada (PERSON), London (PLACE)``, json as JSON."""
+    value = bare(spec, output)
+    if spec.kind is TaskKind.SPANS:
+        return ", ".join(f"{span['text']} ({span['label']})" for span in value) or "no spans"
+    return msgspec.json.encode(value).decode() if spec.kind is TaskKind.JSON else str(value)
+
+
+def response_schema(spec: TaskSpec) -> dict[str, Any] | None:
+    """JSON Schema of what a general model is to say: quotes with labels for spans, the task's own
+    schema for json; None for kinds that are answered in words."""
+    if spec.kind is TaskKind.JSON:
+        return for_models(spec.schema or {})
+    if spec.kind is not TaskKind.SPANS:
+        return None
+    quote = {"text": {"type": "string"}, "label": {"type": "string", "enum": list(spec.labels)}}
+    return _closed({"spans": {"type": "array", "items": _closed(quote)}})
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def from_probabilities(spec: TaskSpec, probabilities: Mapping[str, float]) -> dict[str, Any]:
@@ -107,16 +129,76 @@ def from_probabilities(spec: TaskSpec, probabilities: Mapping[str, float]) -> di
 
 def describe(spec: TaskSpec) -> str:
     """What a valid answer is, in words for a model or a person."""
-    if spec.kind is TaskKind.CHOICE:
-        return "exactly one of these words: " + ", ".join(spec.labels)
-    if spec.kind is TaskKind.TEXT:
-        return "a text"
-    return f"one number from {spec.low:g} to {spec.high:g}"
+    match spec.kind:
+        case TaskKind.CHOICE:
+            return "exactly one of these words: " + ", ".join(spec.labels)
+        case TaskKind.TEXT:
+            return "a text"
+        case TaskKind.SPANS:
+            return (
+                'JSON such as {"spans": [{"text": "words of the text", "label": "'
+                + f'{spec.labels[0]}"}}]}}, every text quoted exactly and in order, every label one'
+                " of: " + ", ".join(spec.labels)
+            )
+        case TaskKind.JSON:
+            schema = msgspec.json.encode(response_schema(spec)).decode()
+            return f"one JSON object that fits this schema: {schema}"
+        case TaskKind.SCORE:
+            return f"one number from {spec.low:g} to {spec.high:g}"
 
 
 def repair_prompt(spec: TaskSpec, reason: str) -> str:
     """The message that asks once more after an answer that could not be read."""
     return f"That is not a valid answer ({reason}). Answer with {describe(spec)}, nothing else."
+
+
+def _only(spec: TaskSpec, output: Any, *keys: str) -> Any:
+    """What an output holds under its one key, or the value itself where there is none around."""
+    if not isinstance(output, Mapping):
+        return output
+    if len(output) != 1 or next(iter(output)) not in keys:
+        raise Invalid(f"an output of {spec.name} is {{{keys[0]!r}: ...}}", code="output")
+    return next(iter(output.values()))
+
+
+def _check_label(spec: TaskSpec, value: Any) -> str:
+    if not isinstance(value, str) or value not in spec.labels:
+        raise Invalid(
+            f"{value!r} is no label of {spec.name}",
+            code="output",
+            hint="labels: " + ", ".join(spec.labels),
+        )
+    return value
+
+
+def _check_text(_spec: TaskSpec, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise Invalid(f"{value!r} is no text", code="output", hint="a text, not empty")
+    return value
+
+
+def _check_number(spec: TaskSpec, value: Any) -> float:
+    number = _finite(value)
+    if number is None or not spec.low <= number <= spec.high:
+        raise Invalid(
+            f"{value!r} is no score of {spec.name}",
+            code="output",
+            hint=f"a number from {spec.low:g} to {spec.high:g}",
+        )
+    return number
+
+
+_CHECKS: dict[TaskKind, Callable[[TaskSpec, Any], Any]] = {
+    TaskKind.CHOICE: _check_label,
+    TaskKind.SCORE: _check_number,
+    TaskKind.TEXT: _check_text,
+}
+_KEYS_TAKEN = {
+    TaskKind.CHOICE: ("label",),
+    TaskKind.SCORE: ("value",),
+    TaskKind.TEXT: ("text", "label"),
+}
+"""A plain word in feedback is kept as a label while its task is not known."""
 
 
 def _structured(text: str) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+import msgspec
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from inhouse.core.errors import Invalid
+from inhouse.tasks.outputs import describe, response_schema
 from inhouse.tasks.spec import OnLong, TaskSpec
 
 _PIECE = re.compile(r"\w{1,5}|[^\w\s]")
@@ -30,12 +32,20 @@ def compile_prompt(source: str) -> Template:
 def render(spec: TaskSpec, text: str) -> str:
     """The one user message that asks a general model this task about ``text``.
 
-    The template sees ``input``, ``labels``, ``low``, ``high`` and ``levels``. Raises Invalid (code
-    ``prompt``) when it uses anything else.
+    The template sees ``input``, ``labels``, ``low``, ``high``, ``levels``, ``answer`` (what a valid
+    answer is, in words) and ``schema`` (JSON Schema of what a model is to say, as JSON; "" for
+    kinds that are answered in words). Raises Invalid (code ``prompt``) when it uses anything else.
     """
+    schema = response_schema(spec)
     try:
         return compile_prompt(spec.prompt).render(
-            input=text, labels=spec.labels, low=spec.low, high=spec.high, levels=spec.levels
+            input=text,
+            labels=spec.labels,
+            low=spec.low,
+            high=spec.high,
+            levels=spec.levels,
+            answer=describe(spec),
+            schema="" if schema is None else msgspec.json.encode(schema).decode(),
         )
     except TemplateError as error:
         raise Invalid(f"prompt of task {spec.name}: {error}", code="prompt") from None

@@ -11,11 +11,14 @@ from inhouse.core.hashing import digest_of
 
 
 class TaskKind(StrEnum):
-    """What an answer is: one of the labels, a number in a range, or any text."""
+    """What an answer is: one of the labels, a number in a range, any text, marked places in the
+    input, or an object of fields."""
 
     CHOICE = "choice"
     SCORE = "score"
     TEXT = "text"
+    SPANS = "spans"
+    JSON = "json"
 
 
 class Unit(StrEnum):
@@ -38,13 +41,14 @@ class OnLong(StrEnum):
 class TaskSpec:
     """One task. Made by ``tasks.catalog``; everything in it is checked.
 
-    ``labels``: of a choice, in their declared order. ``low``/``high``: of a score. ``levels``: of a
-    score, words with values in the range, ascending. ``prompt``: Jinja source. ``chain``:
-    references of general models. ``timeout_s``: the deadline of a call; ``try_timeout_s`` of one
-    try of it. ``coalesce``: identical calls at the same moment are asked once. ``on_failure``: the
-    output that a caller gets, flagged, when nothing could answer; None means an error. An output is
-    ``{"label": str}``, ``{"value": float}`` or ``{"text": str}``. A text task without ``prompt``
-    passes messages through.
+    ``labels``: of a choice, or the types of spans, in their declared order. ``low``/``high``: of a
+    score. ``levels``: of a score, words with values in the range, ascending. ``schema``: of json,
+    the JSON Schema of its object. ``prompt``: Jinja source. ``chain``: references of general
+    models. ``timeout_s``: the deadline of a call; ``try_timeout_s`` of one try of it. ``coalesce``:
+    identical calls at the same moment are asked once. ``on_failure``: the output that a caller
+    gets, flagged, when nothing could answer; None means an error. An output is ``{"label": str}``,
+    ``{"value": float}``, ``{"text": str}``, ``{"spans": [{"start", "end", "label", "text"}, ...]}``
+    or the object itself. A text task without ``prompt`` passes messages through.
     """
 
     name: str
@@ -54,6 +58,7 @@ class TaskSpec:
     low: float = 0.0
     high: float = 1.0
     levels: tuple[tuple[str, float], ...] = ()
+    schema: Mapping[str, Any] | None = None
     prompt: str
     chain: tuple[str, ...] = ()
     unit: Unit = Unit.REQUEST
@@ -70,7 +75,7 @@ class TaskSpec:
 
     def _identity(self) -> dict[str, Any]:
         """What makes answers comparable: output schema, prompt and scoring. Not the operation."""
-        return {
+        identity = {
             "kind": self.kind.value,
             "labels": list(self.labels),
             "range": [self.low, self.high] if self.kind is TaskKind.SCORE else None,
@@ -78,6 +83,7 @@ class TaskSpec:
             "prompt": self.prompt,
             "scoring": 1,
         }
+        return identity if self.schema is None else {**identity, "schema": self.schema}
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ _QUIET_S = 0.3
 
 
 class Reporter:
-    """Sends progress, at most every 0.3 s unless what is done changes."""
+    """Sends progress, at most every 0.3 s unless what is done changes or there is a point."""
 
     def __init__(self, send: Send, clock: Clock) -> None:
         self._send = send
@@ -38,20 +38,25 @@ class Reporter:
         self._note: str | None = None
         self._due = 0.0
 
-    def __call__(self, done: float, total: float, note: str) -> None:
+    def __call__(
+        self, done: float, total: float, note: str, point: Mapping[str, Any] | None = None
+    ) -> None:
         now = self._clock.monotonic()
-        if note == self._note and now < self._due and done < total:
+        if point is None and note == self._note and now < self._due and done < total:
             return
         self._note, self._due = note, now + _QUIET_S
-        self._send(handover.progress_line(done, total, note))
+        self._send(handover.progress_line(done, total, note, point))
 
 
 def train(folder: Path, send: Send, stop: threading.Event, clock: Clock) -> None:
     """Do what the order says. Raises what the trainer raises."""
     order, examples = handover.read_order(folder)
     trainer, settings = recipes.resolve(order.recipe, order.settings)
+    kept = folder.parent / handover.KEPT
+    kept.mkdir(exist_ok=True)
     work = Work(
         folder=folder,
+        kept=kept,
         base=order.base,
         spec=order.spec,
         examples=examples,

@@ -1,9 +1,10 @@
 """The job ``training.run``: snapshot, child process, parity check, publish, register.
 
 Every step may be the last one before the power goes. What a dead attempt leaves behind is a folder
-of the run, which the next attempt clears, and perhaps a version in the ModelStore that nobody
-refers to, which the next attempt registers. The registration, the run's success and the job that
-evaluates the version are one transaction, which only the holder of the job's lease can make.
+of the run, which the next attempt clears, what the trainer kept to go on from (``kept/``, removed
+when the run has ended), and perhaps a version in the ModelStore that nobody refers to, which the
+next attempt registers. The registration, the run's success and the job that evaluates the version
+are one transaction, which only the holder of the job's lease can make.
 """
 
 from __future__ import annotations
@@ -72,10 +73,12 @@ class Training:
     ) -> Run:
         """Queue a training run of a recipe on a snapshot.
 
-        Raises Invalid for an unknown recipe or setting, Conflict (``task-revision``) when the
-        snapshot is of another revision of the task.
+        Raises Invalid for an unknown recipe or setting and for one that does not train tasks of
+        this kind, Conflict (``task-revision``) when the snapshot is of another revision of the
+        task.
         """
         _, settings = recipes.resolve(recipe, overrides or {})
+        recipes.check_kind(recipe, spec)
         if (snapshot.task, snapshot.task_revision) != (spec.name, spec.revision):
             raise Conflict(
                 f"snapshot {snapshot.short_hash} is not of {spec.name} as it is declared now",
@@ -118,12 +121,15 @@ class Training:
         if run.status is not RunStatus.SUCCEEDED:
             found = find_published(self.store, run) or self._make(job, run)
             run = self._register(job, run, found)
+        self._forget(run.id)
         return {"run_id": run.id, "version_id": run.version_id}
 
     def follow(self, unit: WriteUnit, job: JobRecord, at: datetime) -> None:
         """Keep the run's status in step with its job's, in the same transaction."""
         run = runs.get(unit, job.arguments["run_id"])
         ended = RUNS.is_final(run.status)
+        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            self._forget(run.id)
         match job.status:
             case JobStatus.FAILED if not ended:
                 _count(runs.fail(unit, run.id, job.error or "", at=at))
@@ -147,9 +153,13 @@ class Training:
         with self.database.read() as unit:
             examples = load_examples(unit, run.snapshot_id, splits=LEARNED_FROM)
         with self._attempt(job, run) as folder:
-            found = trainer.check(spec, examples, preflight.this_host(folder))
+            found = trainer.check(spec, examples, preflight.this_host(folder), settings)
             if not found.ok:
                 raise Invalid("; ".join(found.reasons), code="training-preflight", hint=found.hint)
+            if found.seconds is not None:
+                takes = preflight.in_words(found.seconds)
+                note = f"learning from {len(examples)} examples takes about {takes}"
+                self._say(job, run, Progress(done=0, total=100, note=note))
             base = self.store.resolve(settings.base)
             order = Order(spec=spec, recipe=run.recipe, settings=run.settings, base=base.path)
             handover.write_order(folder, order, examples)
@@ -175,11 +185,12 @@ class Training:
 
     @contextmanager
     def _attempt(self, job: JobContext, run: Run) -> Iterator[Path]:
-        """An empty folder for this attempt; what earlier ones left is removed, but not the log."""
+        """An empty folder for this attempt; what earlier ones left is removed, but not the log and
+        what the trainer kept."""
         home = self.folder(run.id)
         home.mkdir(parents=True, exist_ok=True)
         for path in home.iterdir():
-            if path.is_dir():
+            if path.is_dir() and path.name != handover.KEPT:
                 shutil.rmtree(path, ignore_errors=True)
         folder = home / new_id()
         folder.mkdir()
@@ -187,6 +198,10 @@ class Training:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _forget(self, run_id: str) -> None:
+        """Remove what the trainer kept for another attempt."""
+        shutil.rmtree(self.folder(run_id) / handover.KEPT, ignore_errors=True)
 
     def _run(
         self,
@@ -208,10 +223,19 @@ class Training:
 
     def _hear(self, job: JobContext, run: Run, line: process.Line) -> None:
         if line["kind"] == handover.PROGRESS:
-            self._say(job, run, Progress(done=line["done"], total=line["total"], note=line["note"]))
+            progress = Progress(done=line["done"], total=line["total"], note=line["note"])
+            self._say(job, run, progress, line.get("point"))
 
-    def _say(self, job: JobContext, run: Run, progress: Progress) -> None:
-        data = {"done": progress.done, "total": progress.total, "note": progress.note}
+    def _say(
+        self, job: JobContext, run: Run, progress: Progress, point: Mapping[str, Any] | None = None
+    ) -> None:
+        data: dict[str, Any] = {
+            "done": progress.done,
+            "total": progress.total,
+            "note": progress.note,
+        }
+        if point is not None:
+            data["point"] = dict(point)
         with self.database.write() as unit:
             job.progress_in(unit, progress)
             if not job.cancelled():

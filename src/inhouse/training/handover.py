@@ -1,7 +1,8 @@
-"""What the worker and its child hand each other: files in the run's folder, lines on a pipe.
+"""What the worker and its child hand each other: files in an attempt's folder, lines on a pipe.
 
 The worker writes ``order.json`` and ``examples.jsonl``; the child writes ``artifact/`` and, last of
-all, ``result.json``. Meanwhile the child says how far it is, one JSON object a line.
+all, ``result.json``. Meanwhile the child says how far it is, one JSON object a line. Beside the
+folders of the attempts lies ``kept/``, where the child leaves what the next attempt can go on from.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from inhouse.training.trainers.base import TrainedArtifact
 
 PROGRESS = "progress"
 FAILED = "failed"
+KEPT = "kept"
+"""Beside the attempts' folders: what the next attempt finds again."""
 
 EXIT_FAILED = 3
 EXIT_STOPPED = 4
@@ -77,9 +80,12 @@ def read_result(folder: Path) -> TrainedArtifact:
     return msgspec.convert(plain, TrainedArtifact, dec_hook=_keep)
 
 
-def progress_line(done: float, total: float, note: str) -> dict[str, Any]:
-    """How far the child is."""
-    return {"kind": PROGRESS, "done": done, "total": total, "note": note}
+def progress_line(
+    done: float, total: float, note: str, point: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """How far the child is, and a point of the run's curves (``trainers.base.curve_point``)."""
+    line = {"kind": PROGRESS, "done": done, "total": total, "note": note}
+    return line if point is None else {**line, "point": point}
 
 
 def failed_line(reason: str, hint: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A process that has trained nothing loads what is about to be published and answers the probe. A
 model that answers otherwise than the trainer said (left in training mode, a head saved wrongly, an
-export that differs) is refused.
+export that differs) is refused, in each form of its weights that is to be published.
 """
 
 from __future__ import annotations
@@ -52,10 +52,14 @@ def _number(output: Any) -> float:
 
 
 def check(model: Path, folder: Path, send: Send) -> None:
-    """Load the model and compare it with the probe of the run."""
-    probes = handover.read_result(folder).probe
-    replies = EncoderModel("parity", model_dir=model).predict([probe.text for probe in probes])
-    send({"kind": "parity", "largest": largest_difference(probes, replies), "texts": len(probes)})
+    """Load every form of the model and compare it with its probe of the run."""
+    by_variant: dict[str, list[Probe]] = {}
+    for probe in handover.read_result(folder).probe:
+        by_variant.setdefault(probe.variant, []).append(probe)
+    for variant, probes in by_variant.items():
+        opened = EncoderModel("parity", model_dir=model, variant=variant)
+        largest = largest_difference(probes, opened.predict([probe.text for probe in probes]))
+        send({"kind": "parity", "variant": variant, "largest": largest, "texts": len(probes)})
 
 
 def main(arguments: list[str]) -> int:

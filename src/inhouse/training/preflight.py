@@ -26,10 +26,12 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """The verdict: ``reasons`` in words, empty when nothing is in the way; ``hint`` what to do."""
+    """The verdict: ``reasons`` in words, empty when nothing is in the way; ``hint`` what to do;
+    ``seconds`` that the training takes by estimate, None where nobody knows."""
 
     reasons: tuple[str, ...] = ()
     hint: str = ""
+    seconds: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -61,14 +63,35 @@ def check_host(host: Host, *, modules: Sequence[str], extra: str, disk_bytes: in
     return Preflight()
 
 
+def in_words(seconds: float) -> str:
+    """A rough duration: ``20 s``, ``4 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{max(5, round(seconds / 5) * 5)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def check_time(seconds: float, max_seconds: float) -> Preflight:
+    """Whether training fits in the time it may take, by estimate."""
+    if seconds <= max_seconds:
+        return Preflight(seconds=seconds)
+    return Preflight(
+        reasons=(f"it would take about {in_words(seconds)}, and may take {in_words(max_seconds)}",),
+        hint="allow more with --set max_seconds=..., give it more --set threads=..., "
+        "or take the recipe encoder-head.v1",
+        seconds=seconds,
+    )
+
+
 def check_examples(spec: TaskSpec, examples: Sequence[Example]) -> Preflight:
     """Whether a head can be fitted and cross-validated on the examples of train and valid."""
     if len(examples) < MIN_EXAMPLES:
         reasons = [f"{len(examples)} examples to learn from; {MIN_EXAMPLES} are needed"]
     elif spec.kind is TaskKind.CHOICE:
         reasons = list(_unfit_labels(spec, examples))
-    else:
+    elif spec.kind is TaskKind.SCORE:
         reasons = list(_unfit_values(examples))
+    else:
+        reasons = [f"no head answers with {spec.kind}"]
     hint = f"add examples, then `inhouse dataset build {spec.name}`" if reasons else ""
     return Preflight(reasons=tuple(reasons), hint=hint)
 

@@ -12,7 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from inhouse.core.errors import Invalid
+from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.training.trainers.base import RecipeSettings, Trainer
+from inhouse.training.trainers.encoder_full import EncoderFull, EncoderFullSettings
 from inhouse.training.trainers.encoder_head import EncoderHead, EncoderHeadSettings
 
 DEFAULT = "encoder-head.v1"
@@ -20,12 +22,14 @@ DEFAULT = "encoder-head.v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A named way to train; ``summary`` is one sentence for people."""
+    """A named way to train; ``summary`` is one sentence for people, ``kinds`` those of the tasks
+    that it trains."""
 
     name: str
     trainer: Trainer[Any]
     settings: type[RecipeSettings]
     summary: str
+    kinds: tuple[TaskKind, ...] = (TaskKind.CHOICE, TaskKind.SCORE)
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -37,6 +41,13 @@ RECIPES: Mapping[str, Recipe] = {
             settings=EncoderHeadSettings,
             summary="Frozen sentence encoder with a calibrated linear head; 8 to some 10,000 "
             "examples, seconds to minutes on a CPU.",
+        ),
+        Recipe(
+            name="encoder.v1",
+            trainer=EncoderFull(),
+            settings=EncoderFullSettings,
+            summary="Sentence encoder fine-tuned with its head; 500 examples and more, minutes to "
+            "an hour on a CPU.",
         ),
     )
 }
@@ -50,6 +61,21 @@ def find(name: str) -> Recipe:
             f"there is no recipe {name!r}", code="recipe", hint="recipes: " + ", ".join(RECIPES)
         )
     return recipe
+
+
+def check_kind(name: str, spec: TaskSpec) -> None:
+    """Raise Invalid (``recipe-kind``) unless the recipe trains tasks of this kind; the hint names
+    those that do, or says that none does yet."""
+    recipe = find(name)
+    if spec.kind in recipe.kinds:
+        return
+    fit = [other.name for other in RECIPES.values() if spec.kind in other.kinds]
+    there = "; ".join(f"{r.name} trains {' and '.join(r.kinds)}" for r in RECIPES.values())
+    raise Invalid(
+        f"{name} trains no {spec.kind}, which task {spec.name} answers with",
+        code="recipe-kind",
+        hint="take " + " or ".join(fit) if fit else f"no recipe does yet: {there}",
+    )
 
 
 def resolve(name: str, overrides: Mapping[str, Any]) -> tuple[Trainer[Any], RecipeSettings]:

@@ -1,7 +1,8 @@
-"""Own encoder models: one ONNX encoder, shared by all heads on it, and a linear head.
+"""Own encoder models: one ONNX encoder, shared by all heads on it, and a linear head; or an encoder
+that was fine-tuned with its head, in a graph of its own.
 
-Needs onnxruntime, tokenizers, numpy and safetensors; no torch. The encoder's weights are int8 and
-its activations are quantised per run, so each text runs alone: its vector, and so its answer, never
+Needs onnxruntime, tokenizers, numpy and safetensors; no torch. Weights are mostly int8 and their
+activations are quantised per run, so each text runs alone: its vector, and so its answer, never
 depends on its neighbours.
 """
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIECES = 256
+WHOLE_FACTS = "model.json"
+WHOLE_GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 _NEEDED = ("numpy", "onnxruntime", "safetensors", "tokenizers")
 _THREADS = 2
 _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="encoder")
@@ -36,13 +39,13 @@ _encoders: dict[str, Encoder] = {}
 _guard = threading.Lock()
 
 
-class Encoder:
-    """A sentence encoder exported by ``encoder_export``. Thread-safe.
+class Graph:
+    """An encoder exported by ``encoder_export``, with its tokenizer. Thread-safe.
 
     Raises Unavailable (code ``missing-extra``) when ONNX Runtime is not installed.
     """
 
-    def __init__(self, model_dir: Path, threads: int = 1) -> None:
+    def __init__(self, model: Path, threads: int = 1) -> None:
         require("encoder", *_NEEDED)
         import onnxruntime
         from tokenizers import Tokenizer
@@ -53,13 +56,36 @@ class Encoder:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
-            str(model_dir / "encoder.onnx"), options, providers=["CPUExecutionProvider"]
+            str(model), options, providers=["CPUExecutionProvider"]
         )
-        self._tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_file(str(model.parent / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         special = self._tokenizer.encode("").ids
         self._first, self._last = special[0], special[-1]
+
+    def windows(self, text: str, most: int) -> tuple[list[list[int]], int]:
+        """A text's word pieces in windows of at most ``most``, its first and last special token
+        included; and how many pieces it has. There is at least one window."""
+        pieces = self._tokenizer.encode(text, add_special_tokens=False).ids
+        room = most - 2
+        parts = [pieces[at : at + room] for at in range(0, max(1, len(pieces)), room)]
+        return [[self._first, *part, self._last] for part in parts], len(pieces)
+
+    def run(self, window: list[int]) -> Any:
+        """What the graph says to one window, float32 [d]."""
+        import numpy as np
+
+        ids = np.array([window], dtype=np.int64)
+        fed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": ids * 0}
+        return self._session.run(None, fed)[0][0]
+
+
+class Encoder:
+    """A sentence encoder: vectors of unit length. Thread-safe. Raises as ``Graph`` does."""
+
+    def __init__(self, model_dir: Path, threads: int = 1) -> None:
+        self._graph = Graph(model_dir / "encoder.onnx", threads)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, float32 [n, d], each as if its text came alone.
@@ -75,20 +101,11 @@ class Encoder:
         """The vector of one text, and its length in word pieces."""
         import numpy as np
 
-        pieces = self._tokenizer.encode(text, add_special_tokens=False).ids
-        room = MAX_PIECES - 2
-        windows = [pieces[at : at + room] for at in range(0, max(1, len(pieces)), room)]
+        windows, pieces = self._graph.windows(text, MAX_PIECES)
         if len(windows) == 1:
-            return self._run(windows[0]), len(pieces)
-        total = sum(self._run(window) * len(window) for window in windows)
-        return (total / np.linalg.norm(total)).astype(np.float32), len(pieces)
-
-    def _run(self, pieces: list[int]) -> Any:
-        import numpy as np
-
-        ids = np.array([[self._first, *pieces, self._last]], dtype=np.int64)
-        fed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": ids * 0}
-        return self._session.run(None, fed)[0][0]
+            return self._graph.run(windows[0]), pieces
+        total = sum(self._graph.run(window) * (len(window) - 2) for window in windows)
+        return (total / np.linalg.norm(total)).astype(np.float32), pieces
 
 
 def shared_encoder(model_dir: Path) -> Encoder:
@@ -112,24 +129,18 @@ class Prediction:
 
 
 class Head:
-    """A linear head: logits or a score from a vector. Reads ``head.json``, ``head.safetensors``."""
+    """How the scores of a model become an answer; ``facts`` are those of its JSON file."""
 
-    def __init__(self, model_dir: Path) -> None:
-        from safetensors.numpy import load_file
-
-        facts = msgspec.json.decode((model_dir / "head.json").read_bytes())
+    def __init__(self, facts: Mapping[str, Any], temperature: float) -> None:
         self.kind = TaskKind(facts["kind"])
         self.labels: tuple[str, ...] = tuple(facts.get("labels", ()))
         self.low, self.high = facts.get("low", 0.0), facts.get("high", 0.0)
-        tensors = load_file(model_dir / "head.safetensors")
-        self._weight, self._bias = tensors["weight"], tensors["bias"]
-        self._temperature = float(tensors["temperature"][0])
+        self._temperature = temperature
 
-    def predict(self, vector: Any, pieces: int) -> Prediction:
-        """The answer for a vector [d]."""
+    def answer(self, scores: Any, pieces: int) -> Prediction:
+        """The answer for a choice's logits [k], or for a score [1]."""
         import numpy as np
 
-        scores = self._weight @ vector + self._bias
         if self.kind is TaskKind.SCORE:
             value = min(self.high, max(self.low, float(scores[0])))
             return Prediction({"value": value}, None, pieces)
@@ -149,15 +160,67 @@ class Head:
         return (self.low, self.high) == (spec.low, spec.high)
 
 
+class LinearHead:
+    """An artifact of ``encoder-head``: a linear head on the vectors of a shared encoder."""
+
+    def __init__(self, model_dir: Path) -> None:
+        from safetensors.numpy import load_file
+
+        tensors = load_file(model_dir / "head.safetensors")
+        self._weight, self._bias = tensors["weight"], tensors["bias"]
+        self._encoder = shared_encoder(model_dir)
+        facts = msgspec.json.decode((model_dir / "head.json").read_bytes())
+        self.head = Head(facts, float(tensors["temperature"][0]))
+
+    def predict(self, text: str) -> Prediction:
+        """The answer to one text."""
+        vector, pieces = self._encoder.embed_one(text)
+        return self.head.answer(self._weight @ vector + self._bias, pieces)
+
+
+class WholeEncoder:
+    """An artifact of ``encoder``: a graph from a text's pieces to its scores.
+
+    ``variant``: ``fp32`` or ``int8``; empty for the one that ``model.json`` says is served. A text
+    of more pieces than the model learned from is cut into windows whose scores are averaged by
+    their lengths; nothing is dropped.
+    """
+
+    def __init__(self, model_dir: Path, variant: str = "") -> None:
+        facts = msgspec.json.decode((model_dir / WHOLE_FACTS).read_bytes())
+        self._graph = Graph(model_dir / WHOLE_GRAPHS[variant or facts["serves"]])
+        self._most = int(facts["max_pieces"])
+        self.head = Head(facts, float(facts["temperature"]))
+
+    def predict(self, text: str) -> Prediction:
+        """The answer to one text."""
+        scores, pieces = self.scores(text)
+        return self.head.answer(scores, pieces)
+
+    def scores(self, text: str) -> tuple[Any, int]:
+        """A choice's logits before its temperature or a score before it is clipped, float32 [k];
+        and the length in word pieces."""
+        windows, pieces = self._graph.windows(text, self._most)
+        if len(windows) == 1:
+            return self._graph.run(windows[0]), pieces
+        total = sum(self._graph.run(window) * (len(window) - 2) for window in windows)
+        return total / pieces, pieces
+
+
 class EncoderModel:
-    """An own model: a Backend. Opens its files on first use; answers in threads of its own."""
+    """An own model: a Backend. Opens its files on first use; answers in threads of its own.
+
+    It runs artifacts of the recipes ``encoder-head`` and ``encoder``; ``variant`` is for the parity
+    check, which asks for each form of the weights.
+    """
 
     about = "own encoder"
 
-    def __init__(self, reference: str, *, model_dir: Path) -> None:
+    def __init__(self, reference: str, *, model_dir: Path, variant: str = "") -> None:
         require("encoder", *_NEEDED)
         self._reference = reference
         self._model_dir = model_dir
+        self._variant = variant
 
     @property
     def reference(self) -> str:
@@ -180,15 +243,15 @@ class EncoderModel:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Answers to many texts, one after another, in this thread."""
-        return [self._predict(text) for text in texts]
+        return [self._model.predict(text) for text in texts]
 
     def _answer(self, spec: TaskSpec, text: str) -> Reply:
-        if not self._head.fits(spec):
+        if not self._model.head.fits(spec):
             raise BackendError(
                 f"{self._reference} was trained for other answers than {spec.name} has now",
                 code="task-mismatch",
             )
-        found = self._predict(text)
+        found = self._model.predict(text)
         return Reply(
             output=found.output,
             probabilities=found.probabilities,
@@ -196,13 +259,8 @@ class EncoderModel:
             model=self._reference,
         )
 
-    def _predict(self, text: str) -> Prediction:
-        return self._head.predict(*self._encoder.embed_one(text))
-
     @cached_property
-    def _encoder(self) -> Encoder:
-        return shared_encoder(self._model_dir)
-
-    @cached_property
-    def _head(self) -> Head:
-        return Head(self._model_dir)
+    def _model(self) -> LinearHead | WholeEncoder:
+        if (self._model_dir / WHOLE_FACTS).is_file():
+            return WholeEncoder(self._model_dir, self._variant)
+        return LinearHead(self._model_dir)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,6 @@ def convert(source_dir: Path, target_dir: Path) -> dict[str, Any]:
 def run(base: str, target: str) -> dict[str, Any]:
     """The child's work."""
     import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModel
 
     torch.set_num_threads(1)
@@ -56,8 +57,9 @@ def run(base: str, target: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     model = AutoModel.from_pretrained(base, attn_implementation="eager").eval()
     whole = folder / "encoder.fp32.onnx"
-    _write_graph(model, whole)
-    quantize_dynamic(whole, folder / "encoder.onnx", per_channel=True, weight_type=QuantType.QInt8)
+    unit = partial(torch.nn.functional.normalize, dim=1)
+    write_graph(model, unit, whole, "embedding")
+    quantise(whole, folder / "encoder.onnx")
     whole.unlink()
     if folder != Path(base):
         shutil.copyfile(Path(base) / "tokenizer.json", folder / "tokenizer.json")
@@ -72,22 +74,23 @@ def run(base: str, target: str) -> dict[str, Any]:
     }
 
 
-def _write_graph(model: Any, path: Path) -> None:
-    """Export pooling and normalisation with the model, in evaluation mode."""
+def write_graph(model: Any, head: Callable[[Any], Any], path: Path, output: str) -> None:
+    """Export ``head(mean of the last hidden states over the tokens)`` of a BERT-like model, in
+    evaluation mode; ``model`` runs with eager attention. The output is float32 [n, d]."""
     import torch
 
     class Pooled(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model
+            self.head = head
 
         def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
             states = self.model(
                 input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
             ).last_hidden_state
             mask = attention_mask.unsqueeze(-1).to(states.dtype)
-            mean = (states * mask).sum(1) / mask.sum(1)
-            return torch.nn.functional.normalize(mean, dim=1)
+            return self.head((states * mask).sum(1) / mask.sum(1))
 
     ids = torch.ones((2, 8), dtype=torch.int64)
     names = ["input_ids", "attention_mask", "token_type_ids"]
@@ -96,11 +99,18 @@ def _write_graph(model: Any, path: Path) -> None:
         (ids, ids, ids * 0),
         str(path),
         input_names=names,
-        output_names=["embedding"],
-        dynamic_axes={name: {0: "n", 1: "t"} for name in names} | {"embedding": {0: "n"}},
+        output_names=[output],
+        dynamic_axes={name: {0: "n", 1: "t"} for name in names} | {output: {0: "n"}},
         opset_version=_OPSET,
         dynamo=False,
     )
+
+
+def quantise(source: Path, target: Path) -> None:
+    """A graph's weights as int8, per channel; its activations are quantised at run time."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
 
 
 def _parity(model: Any, base: Path, folder: Path) -> float:

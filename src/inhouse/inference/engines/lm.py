@@ -24,6 +24,7 @@ from inhouse.inference.base import Hosting, Judgement, Judgements, Message, Ques
 from inhouse.inference.engines.calibration import CONTENT_FREE, Calibration, Calibrations
 from inhouse.inference.engines.children import command, require
 from inhouse.inference.engines.lm_decide import Priors, judged, scoring
+from inhouse.inference.engines.lm_form import form_of, room_of, said
 from inhouse.inference.engines.lm_process import Found, LmProcess
 from inhouse.inference.questions import FreeQuestion
 from inhouse.tasks.outputs import from_probabilities
@@ -33,10 +34,9 @@ from inhouse.tasks.spec import TaskSpec
 _CHILD = "inhouse.inference.engines.lm_child"
 _WEIGHTS = "model.safetensors"
 _LONGEST_PAUSE_S = 30.0
-_ANSWER_TOKENS = 32
 _PROBES = ("N/A", "The")
 _DECIDED_AT_ONCE = 2
-_REFUSED = ("functions", "logprobs", "response_format", "tools")
+_REFUSED = ("functions", "logprobs", "tools")
 
 
 class EmbeddedLM:
@@ -52,7 +52,7 @@ class EmbeddedLM:
     def __init__(
         self, reference: str, *, model_dir: Path, calibration_dir: Path, threads: int = 1
     ) -> None:
-        require("lm", "torch", "transformers")
+        require("lm", "torch", "transformers", "llguidance")
         if not (model_dir / _WEIGHTS).is_file():
             raise Unavailable(f"{model_dir} holds no converted model", code="base-missing")
         self._reference = reference
@@ -93,10 +93,12 @@ class EmbeddedLM:
 
     async def answer(self, question: Question) -> Reply:
         """A typed output with probabilities for a task with words; else a text, and a ``body`` in
-        the form of OpenAI's chat completion.
+        the form of OpenAI's chat completion. The text keeps to the schema of the task, or of the
+        chat's ``response_format``, token by token; spans are quotes of the input.
 
         Raises BackendError: ``unsupported`` for what it cannot do (pictures, tools, a prompt over
-        its context), ``engine-crashed`` and ``engine-paused`` (retryable), ``engine-failed``,
+        its context, a schema that no grammar expresses), ``engine-cut`` for a typed answer that had
+        no room, ``engine-crashed`` and ``engine-paused`` (retryable), ``engine-failed``,
         ``engine-closed``.
         """
         spec = question.task
@@ -160,21 +162,28 @@ class EmbeddedLM:
         await asyncio.to_thread(self._end)
 
     async def _chat(self, question: Question) -> Reply:
-        options = dict(question.options)
+        options, spec = dict(question.options), question.task
         options.pop("messages", None)
-        if question.task is not None:
-            options.setdefault("max_tokens", _ANSWER_TOKENS)
+        if spec is not None:
+            options.setdefault("max_tokens", room_of(spec))
         refused = [name for name in _REFUSED if options.get(name)]
         if options.get("n", 1) != 1 or refused:
             raise BackendError(
                 f"{self._reference} cannot do {', '.join(refused) or 'n > 1'}", code="unsupported"
             )
-        request = {"op": "chat", "messages": _messages(question), "options": options}
-        found = await asyncio.wrap_future(await self._submit(request))
+        form = form_of(question)
+        request = {"messages": _messages(question), "options": options, "form": form}
+        found = await asyncio.wrap_future(await self._submit({"op": "chat", **request}))
         self._starts = 0
+        if spec is not None and form is not None and found["finish_reason"] == "length":
+            raise BackendError(
+                f"{self._reference} ran out of tokens before its answer was complete",
+                code="engine-cut",
+                hint="timeout_s of the task gives it more",
+            )
         usage = Usage(input_tokens=found["prompt_tokens"], output_tokens=found["completion_tokens"])
         return Reply(
-            content=found["content"],
+            content=said(form, found["content"]),
             usage=usage,
             model=self._reference,
             body=_completion(self._reference, found, usage),

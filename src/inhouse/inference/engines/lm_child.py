@@ -85,7 +85,7 @@ class Desk:
         for request in requests:
             if request["op"] == "chat":
                 self._chats[request["id"]] = self._model.chat(
-                    request["messages"], request["options"]
+                    request["messages"], request["options"], request.get("form")
                 )
         waiting = [request for request in requests if request["op"] == "likelihoods"]
         while waiting:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from inhouse.inference.engines.lm_grammar import Constraint, Grammars, Ungrammatical, Wish
+
 _PREFIXES = 8
 _MAX_TOKENS = 256
 _SEEDS = 2**63
@@ -61,6 +63,7 @@ class LanguageModel:
         self._model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
         self._context = int(self._model.config.max_position_embeddings)
         self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
+        self._grammars = Grammars(self._tokenizer)
 
     def likelihoods(
         self, key: str, probes: Sequence[Messages], asked: Sequence[Words]
@@ -126,32 +129,33 @@ class LanguageModel:
             self._states(ids, cache)
         return Prefix(ids, cache)
 
-    def chat(self, messages: Messages, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def chat(
+        self, messages: Messages, options: Mapping[str, Any], form: Wish | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Generate an answer, one token a step; yields ``{}`` until the last, the whole answer:
         content, finish_reason (``stop`` or ``length``), prompt_tokens, completion_tokens.
 
         Options of OpenAI's chat: ``max_tokens`` or ``max_completion_tokens`` (default 256),
         ``temperature`` (default 0: always the likeliest token), ``top_p``, ``seed``, ``stop``.
+        With ``form`` (``Grammars.constraint``) the answer keeps to it and comes to its end when the
+        tokens run short; ``length`` then means that even its end had no room. Raises Refused.
         """
         prompt = self._prompt(messages)
         limit = options.get("max_completion_tokens") or options.get("max_tokens") or _MAX_TOKENS
         limit = min(int(limit), self._context - len(prompt))
         stops = options.get("stop") or []
         stops = [stops] if isinstance(stops, str) else list(stops)
-        draw = Draw(options)
-        cache, fed = DynamicCache(), prompt
         said: list[int] = []
-        text, finish = "", "stop"
-        while True:
-            token = draw.token(self._next_logits(fed, cache))
-            if token == self._end:
+        text, finish = "", "length"
+        for token in self._tokens(prompt, limit, Draw(options), self._constraint(form)):
+            stopped = token is None
+            if token is not None:
+                said.append(token)
+                whole = self._tokenizer.decode(said, skip_special_tokens=True)
+                text, stopped = _cut(whole, stops)
+            if stopped:
+                finish = "stop"
                 break
-            said.append(token)
-            text, stopped = _cut(self._tokenizer.decode(said, skip_special_tokens=True), stops)
-            if stopped or len(said) >= limit:
-                finish = "stop" if stopped else "length"
-                break
-            fed = [token]
             yield {}
         yield {
             "content": text,
@@ -159,6 +163,46 @@ class LanguageModel:
             "prompt_tokens": len(prompt),
             "completion_tokens": len(said),
         }
+
+    def _tokens(
+        self, prompt: list[int], limit: int, draw: Draw, constraint: Constraint | None
+    ) -> Iterator[int | None]:
+        """At most ``limit`` tokens, one by one; None is the end that the model made, or the
+        grammar. What the grammar leaves no choice about costs no step of the model."""
+        cache, fed, said = DynamicCache(), prompt, list[int]()
+        while True:
+            if constraint is not None:
+                forced = constraint.forced()
+                whole = len(said) + len(forced) <= limit and constraint.is_whole
+                for token in forced[: limit - len(said)]:
+                    said.append(token)
+                    yield token
+                if constraint.is_over or len(said) >= limit:
+                    if whole:
+                        yield None
+                    return
+                fed = [*fed, *forced]
+            if len(said) >= limit:
+                return
+            logits = self._next_logits(fed, cache)
+            if constraint is not None:
+                short = limit - len(said) <= constraint.room
+                logits = constraint.closing(logits, said) if short else constraint.allowed(logits)
+            token = draw.token(logits)
+            if token == self._end:
+                yield None
+                return
+            if constraint is not None:
+                constraint.say(token)
+            said.append(token)
+            yield token
+            fed = [token]
+
+    def _constraint(self, form: Wish | None) -> Constraint | None:
+        try:
+            return None if form is None else self._grammars.constraint(form)
+        except Ungrammatical as error:
+            raise Refused(str(error)) from None
 
     def _states(self, ids: list[int], cache: Any) -> Any:
         """What the model makes of tokens that follow those in the cache, and adds to it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, repeat
+from operator import mul
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -40,7 +43,11 @@ def upgrade() -> None:
             "process",
             name=op.f("pk_activity"),
         ),
+        sqlite_with_rowid=False,
     )
+    op.execute(_count_what_is_there(op.get_bind().dialect.name))
+    op.execute(_ADD_DAYS)
+    op.create_index("ix_interaction_created_at", "interaction", ["created_at"])
     op.create_table(
         "erasure",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -63,3 +70,34 @@ def upgrade() -> None:
     op.create_index("ix_page_session_expires_at", "page_session", ["expires_at"])
     op.add_column("imported_example", sa.Column("subject", sa.String(length=32), nullable=True))
     op.create_index("ix_imported_example_subject", "imported_example", ["subject"])
+
+
+_ADD_DAYS = """
+    INSERT INTO activity
+    SELECT substr(hour, 1, 10), task, reference, hosting, arm, status, bucket, process,
+           sum(calls), sum(latency_ms), sum(input_tokens), sum(output_tokens), sum(cost)
+    FROM activity
+    GROUP BY substr(hour, 1, 10), task, reference, hosting, arm, status, bucket, process"""
+
+
+def _count_what_is_there(dialect: str) -> str:
+    """Calls recorded before there were counts, as the recorder would have counted them. Both write
+    the bounds of the latency's buckets as 0.1 times 1.25, again and again."""
+    bounds = accumulate(repeat(1.25, 78), mul, initial=0.1)
+    ladder = " ".join(f"WHEN latency_ms <= {bound!r} THEN {k}" for k, bound in enumerate(bounds))
+    hour = "substr(created_at, 1, 13)"
+    if dialect == "postgresql":
+        hour = """to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24')"""
+    return f"""
+        INSERT INTO activity
+        SELECT hour, task, reference, hosting, arm, status, bucket, '', count(*), sum(latency_ms),
+               sum(input_tokens), sum(output_tokens), sum(cost)
+        FROM (
+            SELECT {hour} AS hour, coalesce(task, '') AS task,
+                   substr(coalesce(reference, ''), 1, 256) AS reference,
+                   coalesce(hosting, '') AS hosting, coalesce(arm, '') AS arm, status,
+                   CASE {ladder} ELSE 79 END AS bucket,
+                   latency_ms, input_tokens, output_tokens, cost
+            FROM interaction
+        ) AS counted
+        GROUP BY hour, task, reference, hosting, arm, status, bucket"""

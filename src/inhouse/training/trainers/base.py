@@ -30,8 +30,43 @@ class RecipeSettings(BaseModel):
 
 
 S = TypeVar("S", bound=RecipeSettings)
-Report = Callable[[float, float, str], None]
-"""``report(done, total, note)``: how far the training is."""
+
+
+class Report(Protocol):
+    """Hears how far the training is: ``done`` of ``total``, what it does now, and, of trainers that
+    learn in steps, a point of the loss curve."""
+
+    def __call__(
+        self, done: float, total: float, note: str, point: Mapping[str, Any] | None = None
+    ) -> None:
+        """``point``: see ``curve_point``."""
+        ...
+
+
+def curve_point(
+    *,
+    part: str,
+    epoch: float,
+    step: int,
+    train_loss: float,
+    seconds_left: float,
+    valid_score: float | None = None,
+) -> dict[str, Any]:
+    """A point of a run's curves, as it stands in the run's events.
+
+    ``part``: ``fold 1 of 3``, ..., ``final``; each has a curve of its own. ``epoch``: epochs done,
+    with their fraction. ``step``: batches done in this part. ``train_loss``: mean since the point
+    before. ``valid_score``: the main figure on the rows held out, at the end of an epoch of a fold,
+    else None. ``seconds_left``: until the last epoch is done, at the speed so far.
+    """
+    return {
+        "part": part,
+        "epoch": round(epoch, 3),
+        "step": step,
+        "train_loss": round(train_loss, 5),
+        "valid_score": None if valid_score is None else round(valid_score, 5),
+        "seconds_left": round(seconds_left),
+    }
 
 
 class TrainingFailed(Exception):
@@ -44,13 +79,15 @@ class TrainingStopped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work(Generic[S]):
-    """What a trainer gets. It writes below ``folder`` only, and only reads ``base``.
+    """What a trainer gets. It writes below ``folder`` and ``kept`` only, and only reads ``base``.
 
     ``examples`` are of the splits train and valid. ``cancelled`` is asked between steps; when it
-    says True the trainer raises ``TrainingStopped``.
+    says True the trainer raises ``TrainingStopped``. ``kept`` is a folder whose files the next
+    attempt at the same run finds again; it holds no texts, and goes when the run has ended.
     """
 
     folder: Path
+    kept: Path
     base: Path
     spec: TaskSpec
     examples: Sequence[Example]
@@ -76,11 +113,15 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """An input and what the trained model answers to it, computed before it was saved."""
+    """An input and what the trained model answers to it, computed before it was saved.
+
+    ``variant``: the form of the weights that answers so; empty for the one that is served.
+    """
 
     text: str
     output: Mapping[str, Any]
     probabilities: Mapping[str, float] | None = None
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +139,11 @@ class TrainedArtifact:
 class Trainer(Protocol[S]):
     """Turns examples into an artifact."""
 
-    def check(self, spec: TaskSpec, examples: Sequence[Example], host: Host) -> Preflight:
-        """Whether it can train this task on these examples here. Imports nothing heavy."""
+    def check(
+        self, spec: TaskSpec, examples: Sequence[Example], host: Host, settings: S
+    ) -> Preflight:
+        """Whether it can train this task on these examples here, and about how long it takes.
+        Imports nothing heavy."""
         ...
 
     def train(self, work: Work[S]) -> TrainedArtifact:

@@ -76,7 +76,9 @@ class EncoderHeadSettings(RecipeSettings):
 class EncoderHead:
     """The trainer behind ``encoder-head.v1``."""
 
-    def check(self, spec: TaskSpec, examples: Sequence[Example], host: Host) -> Preflight:
+    def check(
+        self, spec: TaskSpec, examples: Sequence[Example], host: Host, settings: EncoderHeadSettings
+    ) -> Preflight:
         """Extras, disk, and enough examples of every label."""
         found = check_host(host, modules=_MODULES, extra="train", disk_bytes=_DISK_BYTES)
         return check_examples(spec, examples) if found.ok else found

@@ -79,8 +79,8 @@ def fit_choice(
     for done, (balanced, penalty) in enumerate(settings):
         step(done, len(settings))
         logits = _out_of_fold(rows, _Logistic(len(spec.labels), penalty, balanced))
-        temperature = _temperature(logits, rows)
-        loss = _log_loss(logits / temperature, rows)
+        temperature = temperature_of(logits, rows)
+        loss = log_loss(logits / temperature, rows)
         quality = macro_f1(
             _labels(spec, logits.argmax(1)), _labels(spec, rows.targets), spec.labels
         )
@@ -91,7 +91,7 @@ def fit_choice(
         rows.vectors, rows.targets, rows.weights
     )
     metrics = {
-        **_choice_figures(spec, logits / temperature, rows),
+        **choice_figures(spec, logits / temperature, rows),
         "log_loss": loss,
         "penalty": penalty,
         "balanced": float(balanced),
@@ -192,20 +192,20 @@ def _out_of_fold(rows: Rows, fit: Fit) -> Floats:
     return found
 
 
-def _log_loss(logits: Floats, rows: Rows) -> float:
+def log_loss(logits: Floats, rows: Rows) -> float:
     import numpy as np
 
     right = softmax(logits)[np.arange(len(logits)), rows.targets]
     return float(-np.average(np.log(np.maximum(right, 1e-12)), weights=rows.weights))
 
 
-def _temperature(logits: Floats, rows: Rows) -> float:
+def temperature_of(logits: Floats, rows: Rows) -> float:
     """What to divide the logits by, between 1/20 and 20. The loss is convex in its inverse, so
     halving an interval by the golden section finds the minimum."""
     low, high = -math.log(_HOTTEST), math.log(_HOTTEST)
     while high - low > _TOLERANCE_T:
         left, right = high - (high - low) * _GOLDEN, low + (high - low) * _GOLDEN
-        if _log_loss(logits / math.exp(left), rows) < _log_loss(logits / math.exp(right), rows):
+        if log_loss(logits / math.exp(left), rows) < log_loss(logits / math.exp(right), rows):
             high = right
         else:
             low = left
@@ -216,7 +216,7 @@ def _labels(spec: TaskSpec, numbers: Any) -> list[str]:
     return [spec.labels[int(number)] for number in numbers]
 
 
-def _choice_figures(spec: TaskSpec, logits: Floats, rows: Rows) -> dict[str, float]:
+def choice_figures(spec: TaskSpec, logits: Floats, rows: Rows) -> dict[str, float]:
     predicted = logits.argmax(1)
     confidences = softmax(logits).max(1)
     right = [bool(hit) for hit in predicted == rows.targets]

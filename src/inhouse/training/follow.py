@@ -8,24 +8,26 @@ from typing import Final
 
 import msgspec
 
-from inhouse.bootstrap import App
 from inhouse.core.states import RUNS
+from inhouse.db.unit import Database
 from inhouse.training import runs
 from inhouse.training.runs import Event
 
 EVERY_S: Final = 0.5
+MEDIA_TYPE: Final = "text/event-stream"
+HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _SILENCE_S: Final = 15.0
 
 
-def look(app: App, run_id: str, after: int) -> tuple[list[Event], bool]:
+def look(database: Database, run_id: str, after: int) -> tuple[list[Event], bool]:
     """The events above a sequence, and whether the run is over. Raises NotFound."""
-    with app.database.read() as unit:
+    with database.read() as unit:
         is_over = RUNS.is_final(runs.get(unit, run_id).status)
         return runs.events(unit, run_id, after=after), is_over
 
 
 async def stream(
-    app: App, run_id: str, after: int, stopping: asyncio.Event
+    database: Database, run_id: str, after: int, stopping: asyncio.Event
 ) -> AsyncIterator[bytes]:
     """Events from the one above ``after`` on, until the run is over or the server stops.
 
@@ -34,7 +36,7 @@ async def stream(
     """
     silent = 0.0
     while not stopping.is_set():
-        events, is_over = await asyncio.to_thread(look, app, run_id, after)
+        events, is_over = await asyncio.to_thread(look, database, run_id, after)
         if events:
             after, silent = events[-1].sequence, 0.0
             yield _written(events)

@@ -1,0 +1,100 @@
+"""``/datasets``: snapshots, what they hold, and building and using them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from inhouse.core.errors import Invalid
+from inhouse.dashboard import datasets_view as view
+from inhouse.dashboard.recipe_forms import recipe_forms
+from inhouse.dashboard.shell import Operating, Reading
+from inhouse.dashboard.tasks_view import brief, pieces
+from inhouse.datasets import browse
+from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, get, list_snapshots
+from inhouse.registry import versions
+from inhouse.training import runs
+
+router = APIRouter()
+
+_PAGE: Final = 20
+_RUNS: Final = 200
+
+
+@router.get("/datasets")
+def show_all(page: Reading) -> Response:
+    """Snapshots, newest first."""
+    task = page.request.query_params.get("task") or None
+    with page.app.database.read() as unit:
+        found = list_snapshots(unit, task)
+    return page.render(
+        "datasets/list.html",
+        title="Datasets",
+        nav="datasets",
+        snapshots=found,
+        task=task,
+        specs=page.app.catalog.all(),
+        view=view,
+    )
+
+
+@router.post("/datasets")
+def build_one(page: Operating) -> Response:
+    """Freeze the examples of a task as they are now."""
+    app = page.app
+    spec, at = app.catalog.get(page.sent.get("task", "")), app.clock.now()
+    with app.database.write() as unit:
+        made = build(unit, spec, settings=BuildSettings(), at=at)
+    word = "built" if made.created_at == at else "was there already: nothing new to learn from"
+    return page.redirect(f"/datasets/{made.id}", toast=f"Snapshot {made.short_hash} {word}")
+
+
+@router.get("/datasets/{snapshot_id}")
+def show(snapshot_id: str, page: Reading) -> Response:
+    """One snapshot: its card, its examples, what was made of it."""
+    app, query = page.app, page.request.query_params
+    with app.database.read() as unit:
+        record = get(unit, snapshot_id)
+        chosen = _chosen(dict(query))
+        examples = browse.examples(unit, record.id, limit=_PAGE, **chosen)
+        sources = browse.sources(unit, record.id)
+        used = [r for r in runs.list_runs(unit, task=record.task, limit=_RUNS) if _of(r, record)]
+        made = [v for v in versions.list_versions(unit, record.task) if v.snapshot_id == record.id]
+    specs = {spec.name: spec for spec in app.catalog.all()}
+    spec = specs.get(record.task)
+    return page.render(
+        "datasets/show.html",
+        title=f"{record.task} {record.short_hash}",
+        nav="datasets",
+        snapshot=record,
+        spec=spec,
+        is_current=spec is not None and spec.revision == record.task_revision,
+        examples=examples,
+        chosen=chosen,
+        sources=sources,
+        runs=used,
+        versions=made,
+        recipes=recipe_forms(spec),
+        brief=brief,
+        cut=lambda text, target: pieces(text, target.get("spans", ()), spec.labels if spec else ()),
+        view=view,
+    )
+
+
+def _of(run: runs.Run, record: SnapshotRecord) -> bool:
+    return run.snapshot_id == record.id
+
+
+def _chosen(query: dict[str, str]) -> dict[str, Any]:
+    """Which examples to show, from the address."""
+    split = query.get("split") or None
+    if split is not None and split not in view.SPLITS:
+        raise Invalid(f"there is no split {split!r}", code="split", hint="train, valid or test")
+    after = query.get("after", "")
+    return {
+        "split": split,
+        "label": query.get("label") or None,
+        "after": int(after) if after.isdecimal() else -1,
+    }

@@ -1,0 +1,52 @@
+"""``/``: how far are we, and what needs me."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from inhouse.dashboard import overview_view as view
+from inhouse.dashboard.shell import Page, Reading
+from inhouse.monitoring.attention import Server
+from inhouse.monitoring.overview import Overview, Period, overview
+
+router = APIRouter()
+_MOST_STEPS: Final = 4
+
+
+@router.get("/")
+def show(page: Reading) -> Response:
+    """The overview of the last day, week or month."""
+    period = period_of(page)
+    found = _look(page, period)
+    return page.render(
+        "overview/show.html",
+        title="Overview",
+        nav="overview",
+        found=found,
+        view=view,
+        periods=view.PERIODS,
+        who_answers=view.who_answers(found),
+        steps=found.independence.steps[:_MOST_STEPS],
+        started=bool(found.calls or any(task.journey.version for task in found.tasks)),
+    )
+
+
+def period_of(page: Page) -> Period:
+    """The window that the address names; a day when it names none that there is."""
+    named = page.request.query_params.get("window", "")
+    return Period(named) if named in set(Period) else Period.DAY
+
+
+def _look(page: Page, period: Period) -> Overview:
+    app = page.app
+    server = Server(
+        breakers=app.breakers,
+        store=app.store,
+        recorder=app.recorder,
+        settings_error=page.site.reloading.state.error,
+    )
+    with app.database.read() as unit:
+        return overview(unit, app.catalog.all(), server, now=app.clock.now(), period=period)

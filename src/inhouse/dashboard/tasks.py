@@ -1,0 +1,229 @@
+"""``/tasks``: what may be asked, who answers it, trying it, and moving its traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from inhouse.core.errors import InhouseError, Invalid
+from inhouse.core.ids import new_id
+from inhouse.core.states import VersionStatus
+from inhouse.dashboard import tasks_view as view
+from inhouse.dashboard.shell import Calling, Operating, Page, Reading
+from inhouse.gateway.entry import Call, Outcome
+from inhouse.monitoring import traffic
+from inhouse.registry import move, routes, versions
+from inhouse.registry.routes import Route
+from inhouse.tasks.spec import TaskSpec
+
+router = APIRouter()
+
+DAYS: Final = 7
+_CALLABLE: Final = (VersionStatus.CANDIDATE, VersionStatus.ACTIVE, VersionStatus.DEPRECATED)
+_HISTORY: Final = 20
+
+
+@router.get("/tasks")
+def show_all(page: Reading) -> Response:
+    """Every declared task with who answers it and how it goes."""
+    app, until = page.app, page.app.clock.now()
+    with app.database.read() as unit:
+        counted = traffic.of_tasks(unit, until - timedelta(days=DAYS), until)
+        moved = {route.task: route for route in routes.all_current(unit)}
+    rows = [
+        {
+            "spec": spec,
+            "shares": view.shares(moved.get(spec.name) or routes.implicit(spec.name, spec.chain)),
+            "traffic": counted.get(spec.name) or traffic.nothing(spec.name, until, until),
+        }
+        for spec in app.catalog.all()
+    ]
+    split = sum(bool(route.weight_bp or route.pin) for route in moved.values())
+    return page.render(
+        "tasks/list.html", title="Tasks", nav="tasks", rows=rows, split=split, days=DAYS
+    )
+
+
+@router.post("/tasks/rollback")
+def roll_back_all(page: Operating) -> Response:
+    """The kill switch: every task back to its incumbent."""
+    app, reason = page.app, _reason(page)
+    with app.database.write() as unit:
+        moved = move.rollback_all(
+            unit, app.catalog.all(), actor=_actor(page), reason=reason, at=app.clock.now()
+        )
+    app.routes.refresh()
+    told = ", ".join(route.task for route in moved)
+    toast = f"Back to their incumbents: {told}" if told else "Every task had its incumbent already"
+    return page.redirect("/tasks", toast=toast)
+
+
+@router.get("/tasks/{name}")
+def show(name: str, page: Reading) -> Response:
+    """One task."""
+    return page.render("tasks/show.html", nav="tasks", **_context(page, name), **_untried())
+
+
+@router.post("/tasks/{name}/try")
+async def try_it(name: str, page: Calling) -> Response:
+    """Ask the task as the API does, and show what came back."""
+    spec, form = page.app.catalog.get(name), await page.form()
+    text, unit, model = (form.get(field, "") for field in ("input", "unit", "model"))
+    outcome, error = None, None
+    try:
+        outcome = await page.app.gateway.run(_call(page, spec, text, unit.strip(), model))
+    except InhouseError as raised:
+        error = raised
+    tried = _tried(page, spec, view.request_of(text, unit=unit.strip(), model=model), outcome)
+    if page.fragment:
+        return page.render(
+            "tasks/answer.html",
+            title=name,
+            nav="tasks",
+            spec=spec,
+            **(tried | {"error": error}),
+        )
+    return page.render(
+        "tasks/show.html", nav="tasks", **_context(page, name), **(tried | {"error": error})
+    )
+
+
+@router.post("/tasks/{name}/route")
+def change_route(name: str, page: Operating) -> Response:
+    """Give a candidate a share of the task's units."""
+    app, spec = page.app, page.app.catalog.get(name)
+    reason, form = _reason(page), page.sent
+    with app.database.write() as unit:
+        route = move.set_weight(
+            unit,
+            spec,
+            candidate=form.get("candidate") or None,
+            percent=_percent(form.get("weight", "")),
+            actor=_actor(page),
+            reason=reason,
+            at=app.clock.now(),
+            expect=_revision(form),
+        )
+    app.routes.refresh()
+    return page.redirect(
+        f"/tasks/{name}", toast=f"Revision {route.revision}: {view.sentence(route)}"
+    )
+
+
+@router.post("/tasks/{name}/rollback")
+def roll_back(name: str, page: Operating) -> Response:
+    """Everything to the incumbent, at once."""
+    app, spec = page.app, page.app.catalog.get(name)
+    reason = _reason(page)
+    with app.database.write() as unit:
+        route = move.rollback(
+            unit,
+            spec,
+            actor=_actor(page),
+            reason=reason,
+            at=app.clock.now(),
+            expect=_revision(page.sent),
+        )
+    app.routes.refresh()
+    return page.redirect(f"/tasks/{name}", toast=f"Rolled back: {view.sentence(route)}")
+
+
+def _context(page: Page, name: str) -> dict[str, Any]:
+    app = page.app
+    spec, until = app.catalog.get(name), app.clock.now()
+    since = until - timedelta(days=DAYS)
+    with app.database.read() as unit:
+        counted = traffic.of_tasks(unit, since, until, spec.name)
+        history = routes.history(unit, spec.name, _HISTORY)
+        own = versions.list_versions(unit, spec.name)
+    route = history[0] if history else routes.implicit(spec.name, spec.chain)
+    callable_versions = [version.reference for version in own if version.status in _CALLABLE]
+    return {
+        "title": spec.name,
+        "spec": spec,
+        "about": f"{spec.description.rstrip('.')}. " if spec.description else "",
+        "definition": view.definition(spec),
+        "fallbacks": [reference for reference in route.chain if reference != route.incumbent],
+        "route": route,
+        "shares": view.shares(route),
+        "history": view.history_of([*history, routes.implicit(spec.name, spec.chain)]),
+        "traffic": counted.get(spec.name) or traffic.nothing(spec.name, since, until),
+        "days": DAYS,
+        "models": [*callable_versions, *spec.chain],
+        "candidates": _candidates(spec, route, callable_versions),
+        "schema": view.pretty(dict(spec.schema)) if spec.schema else "",
+    }
+
+
+def _candidates(spec: TaskSpec, route: Route, own: list[str]) -> list[str]:
+    """What may be given traffic: the present candidate first, then own versions, then the chain."""
+    first = [route.candidate] if route.candidate else []
+    found = dict.fromkeys([*first, *own, *spec.chain])
+    return [reference for reference in found if reference != route.incumbent]
+
+
+def _untried() -> dict[str, Any]:
+    return {"request": {}, "outcome": None, "error": None, "curl": "", "python": ""}
+
+
+def _tried(
+    page: Page, spec: TaskSpec, request: Mapping[str, str], outcome: Outcome | None
+) -> dict[str, Any]:
+    base_url, with_key = str(page.request.base_url).rstrip("/"), not page.site.door.is_open
+    found: dict[str, Any] = {**_untried(), "request": request, "outcome": outcome}
+    if request.get("input"):
+        found["curl"] = view.as_curl(base_url, spec.name, request, with_key=with_key)
+        found["python"] = view.as_python(base_url, spec.name, request, with_key=with_key)
+    if outcome is not None:
+        output = dict(outcome.output)
+        found |= {
+            "output": output,
+            "chances": view.chances(outcome.probabilities, output),
+            "pieces": view.pieces(request["input"], output.get("spans", ()), spec.labels),
+            "json": view.pretty(output),
+        }
+    return found
+
+
+def _call(page: Page, spec: TaskSpec, text: str, unit: str, model: str) -> Call:
+    if not text.strip():
+        raise Invalid("there is no text to ask about", code="input", hint="write or paste one")
+    return Call(
+        interaction_id=new_id(),
+        task=spec.name,
+        text=text,
+        unit=unit or None,
+        model=model or None,
+        tags={"from": "pages"},
+        key=None if page.who is None else page.who.key,
+    )
+
+
+def _reason(page: Page) -> str:
+    reason = page.sent.get("reason", "").strip()
+    if not reason:
+        raise Invalid("a change of traffic needs a reason", code="reason", hint="write why")
+    return reason[:500]
+
+
+def _actor(page: Page) -> str:
+    return "" if page.who is None else page.who.actor
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text.replace(",", "."))
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:
+        raise Invalid(f"{text!r} is no share", code="weight", hint="write a number from 0 to 100")
+    return percent
+
+
+def _revision(form: Mapping[str, str]) -> int | None:
+    text = form.get("revision", "")
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,89 @@
+"""spaCy's DocBin: documents with entities, or with categories. A file is held in memory whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
+
+from inhouse.datasets.formats.pieces import cut
+from inhouse.datasets.formats.row import Record, Row, refuse_file, refuse_kind
+from inhouse.tasks.spec import TaskKind, TaskSpec
+
+_GROUP = "sc"
+_BESIDE = ("group", "weight", "occurred_at", "subject", "split")
+_LIKELY = 0.5
+
+
+def columns(_file: BinaryIO) -> Sequence[str]:
+    """A document gives a text, spans, and a label where its categories say one."""
+    return ("text", "spans", "label", *_BESIDE)
+
+
+def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
+    """Spans are the entities, else the span group "sc". Other fields come from user data."""
+    try:
+        found = DocBin(store_user_data=True).from_bytes(file.read())
+        documents = iter(found.get_docs(Vocab()))
+        for number in range(1, len(found) + 1):
+            yield Row(line=number, fields=_fields(next(documents)))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise refuse_file(f"it is no DocBin of this spaCy: {error}") from None
+
+
+def write(file: BinaryIO, spec: TaskSpec, records: Iterable[Record]) -> dict[str, int]:
+    """Spans become entities, a label becomes a category."""
+    if spec.kind not in (TaskKind.SPANS, TaskKind.CHOICE):
+        raise refuse_kind("DocBin", spec, "spans and labels")
+    vocab = Vocab()
+    found = DocBin(store_user_data=True)
+    for one in records:
+        found.add(_document(vocab, spec, one))
+    file.write(found.to_bytes())
+    return {}
+
+
+def _fields(document: Doc) -> dict[str, Any]:
+    spans = document.ents or document.spans.get(_GROUP, ())
+    fields = {name: document.user_data[name] for name in _BESIDE if name in document.user_data}
+    fields["text"] = document.text
+    fields["spans"] = [
+        {"start": span.start_char, "end": span.end_char, "label": span.label_} for span in spans
+    ]
+    likely = [label for label, value in document.cats.items() if value >= _LIKELY]
+    if len(likely) == 1:
+        fields["label"] = likely[0]
+    return fields
+
+
+def _document(vocab: Any, spec: TaskSpec, one: Record) -> Doc:
+    spans = one.target["spans"] if spec.kind is TaskKind.SPANS else []
+    words, spaces = _words(one.text, spans)
+    document = Doc(vocab, words=words, spaces=spaces)
+    if spec.kind is TaskKind.CHOICE:
+        document.cats = {label: float(label == one.target["label"]) for label in spec.labels}
+    marked = [document.char_span(s["start"], s["end"], label=s["label"]) for s in spans]
+    document.ents = marked
+    document.user_data.update(weight=one.weight, split=one.split)
+    if one.group is not None:
+        document.user_data["group"] = one.group
+    return document
+
+
+def _words(text: str, spans: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[bool]]:
+    """Tokens and whether a space follows; other white space is a token, as in spaCy."""
+    ends = {span["end"] for span in spans}
+    begins = {span["start"] for span in spans}
+    words: list[str] = []
+    spaces: list[bool] = []
+    for start, end in cut(text, spans):
+        gap = text[start] == " " and words and start not in begins
+        if gap and not spaces[-1] and start + 1 not in ends:
+            spaces[-1] = True
+            start += 1
+        if start < end:
+            words.append(text[start:end])
+            spaces.append(False)
+    return words, spaces

@@ -1,0 +1,349 @@
+"""``encoder``: a sentence encoder fine-tuned with its head, for choices and scores.
+
+Cross-validation by groups comes first: folds are held out, the number of epochs is the one whose
+held-out answers are best, a choice's temperature is fitted on them, and int8 is tried on them. Then
+one network learns from everything, for that many epochs. The weights are the moving average over
+the last steps (Polyak and Juditsky 1992).
+
+The artifact holds ``model.onnx`` (inputs input_ids, attention_mask, token_type_ids, all int64
+[n, t]; output scores, float32 [n, k], logits or the value), ``model.int8.onnx`` where it was worth
+it, ``tokenizer.json``, and ``model.json`` with ``kind``, ``task``, ``task_revision``, ``labels`` or
+``low`` and ``high``, ``temperature``, ``max_pieces`` and ``serves`` (``fp32`` or ``int8``).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from inhouse.core.hashing import digest_of, sha256_file
+from inhouse.datasets.example import Example
+from inhouse.tasks.scoring import figures
+from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.training.preflight import (
+    Host,
+    Preflight,
+    check_examples,
+    check_host,
+    check_time,
+)
+from inhouse.training.trainers.base import RecipeSettings, TrainedArtifact, Work
+from inhouse.training.trainers.encoder_texts import Texts
+from inhouse.training.trainers.folds import grouped_folds, quantile_strata, usable_count
+from inhouse.training.trainers.heads import (
+    Rows,
+    choice_figures,
+    log_loss,
+    strata_of,
+    temperature_of,
+)
+
+if TYPE_CHECKING:
+    from inhouse.training.trainers.encoder_fit import Data, Fitting, Part
+
+_MODULES = ("numpy", "onnx", "onnxruntime", "sklearn", "tokenizers", "torch", "transformers")
+_DISK_BYTES = 1_000_000_000
+_STRATA = 5
+_PROBE_ROWS = 24
+_PROBE_TEXTS = ("A.", "¿Qué? — 漢字 \u202eabc", "word " * 2000)
+_FITTED, _ALL = 95.0, 100.0
+_PIECES_PER_SECOND = 1100.0
+"""Word pieces that one thread learns from, MiniLM-L6 on an x86-64 server core of 2024."""
+_SECOND_THREAD = 0.55
+_CHARACTERS_PER_PIECE = 4.3
+_OVERHEAD_SECONDS = 25.0
+
+
+class EncoderFullSettings(RecipeSettings):
+    """Settings of ``encoder.v1``."""
+
+    base: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] = "minilm-l6"
+    """Sentence encoder in the ModelStore: ``config.json``, ``model.safetensors``,
+    ``tokenizer.json`` of a BERT-like model."""
+    epochs: int = Field(4, ge=1, le=50)
+    """The most epochs; cross-validation may choose fewer."""
+    learning_rate: float = Field(1e-4, gt=0, le=1e-2)
+    """Highest learning rate, after the warm-up; it falls to 0 at the end of the last epoch."""
+    layer_decay: float = Field(0.9, gt=0, le=1)
+    """Learning rate of a layer, as a share of that of the layer above."""
+    batch: int = Field(16, ge=1, le=256)
+    """Examples a step."""
+    max_tokens: int = Field(128, ge=8, le=512)
+    """Word pieces that the network reads at once. Of a longer text an epoch learns from one window,
+    drawn anew each time; an answer averages all of them."""
+    frozen_layers: int = Field(0, ge=0, le=48)
+    """Lowest layers that stay as they are; faster, for examples close to what the base knows."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = Field(0.01, ge=0, le=1)
+    """Weight decay of AdamW."""
+    averaging: float = Field(0.13, ge=0, le=1)
+    """Share of the steps that the moving average of the weights looks back on; 0 for none."""
+    soften: float = Field(1.0, ge=0, le=1)
+    """Of a choice: how much of the doubt in an example (1 - its quality) goes to all labels."""
+    label_weights: Literal["none", "balanced"] = "none"
+    """Of a choice: count labels as they are, or to equal shares."""
+    loss: Literal["mse", "smooth-l1"] = "mse"
+    """Of a score."""
+    folds: int = Field(3, ge=2, le=20)
+    """Parts that the examples are dealt into, whole groups each."""
+    held_out: int = Field(500, ge=1)
+    """As many folds are held out, one after the other, as give this many held-out examples."""
+    max_seconds: float = Field(14400.0, gt=0)
+    """Longest time that training may take, in seconds; then the run fails."""
+    threads: int = Field(2, ge=1, le=64)
+    """Threads of the child process."""
+
+
+class EncoderFull:
+    """The trainer behind ``encoder.v1``."""
+
+    def check(
+        self, spec: TaskSpec, examples: Sequence[Example], host: Host, settings: EncoderFullSettings
+    ) -> Preflight:
+        """Extras, disk, enough examples of every label, and time."""
+        found = check_host(host, modules=_MODULES, extra="train", disk_bytes=_DISK_BYTES)
+        if found.ok:
+            found = check_examples(spec, examples)
+        if not found.ok:
+            return found
+        return check_time(estimate(examples, settings), settings.max_seconds)
+
+    def train(self, work: Work[EncoderFullSettings]) -> TrainedArtifact:
+        """Cross-validate, fit, export, compare; see the module."""
+        from inhouse.training.trainers import encoder_variants as variants
+        from inhouse.training.trainers.encoder_fit import FINAL, Fitting, Part
+        from inhouse.training.trainers.encoder_net import check_base
+
+        started = time.monotonic()
+        settings, spec = work.settings, work.spec
+        _prepare(settings)
+        check_base(work.base, settings.max_tokens)
+        examples = sorted(work.examples, key=lambda each: (each.content_hash, each.group))
+        texts = [example.input for example in examples]
+        data = _data(work, examples, texts)
+        outputs = len(spec.labels) if spec.kind is TaskKind.CHOICE else 1
+        fitting = Fitting(work, data, key=_key(work, examples), outputs=outputs)
+        folds = _folds(work, examples, data)
+        final = Part(name=FINAL, rows=tuple(range(len(examples))), held=(), epochs=settings.epochs)
+        fitting.plan([*folds, final])
+        facts = _describe(spec, settings)
+        chosen = _cross_validate(work, fitting, data, folds, texts, facts)
+        fitting.drop_epochs(final, chosen.epochs)
+        net = fitting.fit(Part(name=FINAL, rows=final.rows, held=(), epochs=chosen.epochs))
+        net.swap()
+        work.report(_FITTED, _ALL, "exporting and measuring")
+        files = work.folder / "artifact"
+        facts = {**facts, "temperature": chosen.temperature}
+        variants.write(net, work.base, facts, files)
+        forms, measured = variants.choose(
+            work, files, facts, texts, data.figure, fitting.kept.found
+        )
+        work.check()
+        metrics = {
+            **chosen.metrics,
+            **measured,
+            "examples": float(len(examples)),
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        return TrainedArtifact(
+            files=files,
+            variants=forms,
+            metrics=metrics,
+            metadata=facts,
+            probe=variants.probes(work, net, files, forms, _probe_texts(texts)),
+        )
+
+
+class _Chosen(msgspec.Struct, frozen=True):
+    """What cross-validation chose, and its figures on the rows held out."""
+
+    epochs: int
+    temperature: float
+    metrics: dict[str, float]
+
+
+def estimate(examples: Sequence[Example], settings: EncoderFullSettings) -> float:
+    """About how many seconds training takes, on a base of the size of MiniLM-L6."""
+    pieces = sum(
+        min(len(each.input) / _CHARACTERS_PER_PIECE + 2, settings.max_tokens) for each in examples
+    )
+    rounds = rounds_of(len(examples), settings.folds, settings.held_out)
+    passes = settings.epochs * (1 + rounds * (settings.folds - 1) / settings.folds)
+    speed = _PIECES_PER_SECOND * (1 + _SECOND_THREAD * (settings.threads - 1))
+    return pieces * passes / speed + _OVERHEAD_SECONDS
+
+
+def rounds_of(examples: int, folds: int, held_out: int) -> int:
+    """How many folds are held out, one after the other."""
+    return min(folds, max(1, math.ceil(held_out * folds / examples)))
+
+
+def _prepare(settings: EncoderFullSettings) -> None:
+    import torch
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(True)
+
+
+def _data(work: Work[EncoderFullSettings], examples: Sequence[Example], texts: list[str]) -> Data:
+    import numpy as np
+
+    from inhouse.training.trainers.encoder_fit import Data
+
+    spec, settings = work.spec, work.settings
+    work.report(0.0, _ALL, "reading the examples")
+    targets = strata_of(spec, [example.target for example in examples])
+    weights = np.array([example.weight for example in examples])
+    choice = spec.kind is TaskKind.CHOICE
+    if choice and settings.label_weights == "balanced":
+        counts = Counter(targets)
+        weights = weights * np.array([1.0 / counts[target] for target in targets])
+
+    def figure(rows: Sequence[int], answers: Any) -> float:
+        name = "macro_f1" if spec.kind is TaskKind.CHOICE else "pearson"
+        outputs = _outputs(spec, answers)
+        return figures(spec, outputs, [examples[row].target for row in rows])[name]
+
+    return Data(
+        texts=Texts(work.base, texts, settings.max_tokens),
+        targets=np.array(targets),
+        shares=_shares(spec, examples, settings.soften) if choice else np.zeros((0, 0)),
+        weights=weights / weights.mean(),
+        figure=figure,
+    )
+
+
+def _shares(spec: TaskSpec, examples: Sequence[Example], soften: float) -> Any:
+    """The label of an example, less its doubt, which goes to all labels alike; [n, k]."""
+    import numpy as np
+
+    doubts = soften * (1.0 - np.array([example.quality for example in examples]))
+    shares = np.repeat(doubts[:, None] / len(spec.labels), len(spec.labels), axis=1)
+    labels = [spec.labels.index(example.target["label"]) for example in examples]
+    shares[np.arange(len(examples)), labels] += 1.0 - doubts
+    return shares
+
+
+def _folds(work: Work[EncoderFullSettings], examples: Sequence[Example], data: Data) -> list[Part]:
+    """The parts of the cross-validation: as many as are to be held out."""
+    from inhouse.training.trainers.encoder_fit import Part
+
+    settings, targets = work.settings, list(data.targets)
+    choice = work.spec.kind is TaskKind.CHOICE
+    strata = targets if choice else quantile_strata(targets, _STRATA)
+    groups = [example.group for example in examples]
+    count = usable_count(groups, targets if choice else [0] * len(groups), settings.folds)
+    dealt = grouped_folds(groups, strata, count, settings.seed)
+    rounds = rounds_of(len(examples), count, settings.held_out)
+    return [
+        Part(
+            name=f"fold {fold + 1} of {rounds}",
+            rows=tuple(row for row, its in enumerate(dealt) if its != fold),
+            held=tuple(row for row, its in enumerate(dealt) if its == fold),
+            epochs=settings.epochs,
+        )
+        for fold in range(rounds)
+    ]
+
+
+def _cross_validate(
+    work: Work[EncoderFullSettings],
+    fitting: Fitting,
+    data: Data,
+    folds: Sequence[Part],
+    texts: Sequence[str],
+    facts: dict[str, Any],
+) -> _Chosen:
+    """Fit the folds; the epochs and the temperature that are best for what was held out."""
+    import numpy as np
+
+    from inhouse.training.trainers import encoder_variants as variants
+
+    answers = []
+    for number, fold in enumerate(folds):
+        look = partial(
+            variants.compare_held,
+            work,
+            facts=facts,
+            texts=texts,
+            held=fold.held,
+            figure=data.figure,
+        )
+        answers.append(fitting.answers(fold, look if number == 0 else None))
+    rows = [row for fold in folds for row in fold.held]
+    by_epoch = [
+        np.concatenate([each[epoch] for each in answers]) for epoch in range(len(answers[0]))
+    ]
+    found = [round(data.figure(rows, each), 6) for each in by_epoch]
+    best = found.index(max(found))
+    return _chosen(work.spec, data, rows, by_epoch[best], best + 1)
+
+
+def _chosen(spec: TaskSpec, data: Data, held: Sequence[int], answers: Any, epochs: int) -> _Chosen:
+    import numpy as np
+
+    about = {"epochs": float(epochs), "held_out": float(len(held))}
+    targets = data.targets[list(held)]
+    if spec.kind is TaskKind.SCORE:
+        found = figures(
+            spec, _outputs(spec, answers), [{"value": float(value)} for value in targets]
+        )
+        return _Chosen(epochs, 1.0, {**_rounded(found), **about})
+    rows = Rows(
+        vectors=np.zeros((len(held), 0)),
+        targets=targets,
+        weights=data.weights[list(held)],
+        folds=np.zeros(len(held), dtype=np.int64),
+    )
+    temperature = temperature_of(answers, rows)
+    found = choice_figures(spec, answers / temperature, rows)
+    found = {**found, "log_loss": log_loss(answers / temperature, rows)}
+    return _Chosen(epochs, temperature, {**_rounded(found), **about, "temperature": temperature})
+
+
+def _rounded(found: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in found.items()}
+
+
+def _outputs(spec: TaskSpec, answers: Any) -> list[dict[str, Any]]:
+    if spec.kind is TaskKind.CHOICE:
+        return [{"label": spec.labels[int(best)]} for best in answers.argmax(1)]
+    return [{"value": float(value)} for value in answers[:, 0].clip(spec.low, spec.high)]
+
+
+def _describe(spec: TaskSpec, settings: EncoderFullSettings) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "task": spec.name,
+        "task_revision": spec.revision,
+        "kind": spec.kind,
+        "max_pieces": settings.max_tokens,
+        "temperature": 1.0,
+    }
+    if spec.kind is TaskKind.CHOICE:
+        return {**facts, "labels": list(spec.labels)}
+    return {**facts, "low": spec.low, "high": spec.high}
+
+
+def _key(work: Work[EncoderFullSettings], examples: Sequence[Example]) -> str:
+    """Names everything that decides what the weights become."""
+    settings = work.settings.model_dump(mode="json")
+    base = sha256_file(work.base / "model.safetensors")
+    content = [[example.content_hash, example.group] for example in examples]
+    return digest_of([work.spec.revision, settings, base, content])
+
+
+def _probe_texts(texts: Sequence[str]) -> list[str]:
+    """Texts spread over the examples, and some odd ones."""
+    stride = max(1, len(texts) // _PROBE_ROWS)
+    return [*texts[::stride][:_PROBE_ROWS], *_PROBE_TEXTS]
