@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from inhouse.core.clock import SystemClock
@@ -54,10 +55,10 @@ chain = ["{GENERAL}", "{EXTERNAL}"]
 _BATCH: Final = 400
 _EXAMPLES: Final = 2000
 _CORRECTED: Final = 0.02
-_WORDS: Final = (
+_TEXT: Final = (
     "the harbour council orders ships prices fell rose after talks on wages in spring while "
     "traders said that demand from the north stayed weak and costs of fuel went up again"
-).split()
+)
 
 
 def build(url: str, catalog: Catalog, calls: int, now: datetime) -> None:
@@ -85,7 +86,7 @@ def _record(database: Database, draw: random.Random, calls: int, now: datetime) 
     feedback = BulkInsert(database.engine.dialect, Feedback, conflict="DO NOTHING")
     writer = Writer(database, durable=False, busy_s=10.0)
     made = _calls(draw, calls, now)
-    while batch := [call for call, _ in zip(made, range(_BATCH), strict=False)]:
+    while batch := list(islice(made, _BATCH)):
         said = [_correction(call, draw) for call in batch if draw.random() < _CORRECTED]
         with writer.transaction() as cursor:
             inserts.write_fresh(cursor, batch, inserts.rows(batch))
@@ -121,7 +122,7 @@ def _call(draw: random.Random, at: datetime, age: float, prefix: str) -> Interac
         task_revision="0" * 16,
         status="failed" if failed else "answered",
         error_code="upstream-timeout" if failed else None,
-        input=" ".join(draw.choices(_WORDS, k=draw.randint(12, 60))),
+        input=" ".join(draw.choices(_TEXT.split(), k=draw.randint(12, 60))),
         output=None if failed else {"label": label},
         raw=None if own or failed else label,
         probabilities=None if failed else {name: 0.8 if name == label else 0.1 for name in LABELS},
@@ -211,7 +212,7 @@ def _snapshot(unit: WriteUnit, snapshot: str, task: str, revision: str, at: date
                 "snapshot_id": snapshot,
                 "position": position,
                 "split": split,
-                "input": " ".join(draw.choices(_WORDS, k=20)),
+                "input": " ".join(draw.choices(_TEXT.split(), k=20)),
                 "target": {"label": draw.choice(LABELS)},
                 "weight": 1.0,
                 "quality": 1.0,

@@ -95,10 +95,10 @@ def test_a_snapshot_is_sent_as_a_file(
 
 
 def test_one_split_is_sent(server: ServerHandle, snapshot: dict[str, Any]) -> None:
-    path = f"/v1/datasets/{snapshot['id']}/export?split=test"
+    path = f"/v1/datasets/{snapshot['id']}/export?split=train"
     response, body = _ask(server, "GET", path)
     assert response.headers["content-type"] == "application/x-ndjson"
-    assert len(body.splitlines()) == snapshot["counts"]["test"] > 0
+    assert len(body.splitlines()) == snapshot["counts"]["train"] > 0
 
 
 @pytest.mark.parametrize(

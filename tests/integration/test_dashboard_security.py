@@ -25,7 +25,9 @@ from inhouse.settings import Settings, TaskSettings, UpstreamSettings
 PAGES = [item.path for group in GROUPS for item in group.items]
 FORM = "application/x-www-form-urlencoded"
 HTML = "text/html,application/xhtml+xml"
-INLINE = re.compile(r"""<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|javascript:""", re.I)
+INLINE = re.compile(
+    r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|javascript:", re.IGNORECASE
+)
 
 
 class Answer(NamedTuple):
@@ -317,9 +319,7 @@ def test_without_keys_no_other_name_leads_here(local: ServerHandle) -> None:
 
 
 @pytest.mark.parametrize(("accept", "kind"), [(HTML, "text/html"), ("*/*", "application/problem")])
-def test_errors_speak_the_language_of_who_asks(
-    local: ServerHandle, accept: str, kind: str
-) -> None:
+def test_errors_speak_the_language_of_who_asks(local: ServerHandle, accept: str, kind: str) -> None:
     answer = Visitor(local).get("/nowhere", accept=accept)
     assert (answer.status, answer.headers["content-type"].startswith(kind)) == (404, True)
     api = Visitor(local).get("/v1/nowhere")

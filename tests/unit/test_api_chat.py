@@ -9,6 +9,7 @@ import pytest
 from inhouse.api.chat import content_of, task_input
 from inhouse.api.problems import FieldError
 from inhouse.client.models import ChatRequest
+from inhouse.tasks.spec import TaskKind, TaskSpec
 
 
 def request(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
@@ -66,5 +67,8 @@ def test_what_changes_nothing_is_taken() -> None:
 
 
 def test_an_output_is_json_and_a_text_is_itself() -> None:
-    assert content_of({"label": "good"}) == '{"label":"good"}'
-    assert content_of({"text": 'Well, "yes".'}) == 'Well, "yes".'
+    text = TaskSpec(name="t", kind=TaskKind.TEXT, description="", prompt="x")
+    schema = {"type": "object", "properties": {"text": {"type": "string"}}}
+    json = TaskSpec(name="t", kind=TaskKind.JSON, description="", schema=schema, prompt="x")
+    assert content_of(text, {"text": 'Well, "yes".'}) == 'Well, "yes".'
+    assert content_of(json, {"text": "Well"}) == '{"text":"Well"}'

@@ -41,6 +41,10 @@ RATING = TaskSpec(
     prompt="{{ input }}",
 )
 BARE = TaskSpec(name="bare", kind=TaskKind.SCORE, description="", prompt="{{ input }}")
+SPANS = TaskSpec(
+    name="spans", kind=TaskKind.SPANS, description="", labels=("a", "b"), prompt="{{ input }}"
+)
+OBJECT = TaskSpec(name="object", kind=TaskKind.JSON, description="", prompt="{{ input }}")
 PROSE = TaskSpec(name="prose", kind=TaskKind.TEXT, description="", prompt="{{ input }}")
 
 PREDICATE: dict[str, Any] = {"type": "predicate", "instructions": "It is about money."}
@@ -221,6 +225,8 @@ def test_a_question_of_the_task_fits(spec: TaskSpec, question: dict[str, Any]) -
         (RATING, [choice("bad", "fair", "good")], "questions[0].type"),
         (BARE, [score("bad", "good")], "questions[0].levels"),
         (PROSE, [choice("a", "b")], "questions[0].type"),
+        (SPANS, [choice("a", "b")], "questions[0].type"),
+        (OBJECT, [score("a", "b")], "questions[0].type"),
     ],
 )
 def test_another_question_is_refused(

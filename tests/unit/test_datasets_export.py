@@ -15,7 +15,7 @@ from inhouse.datasets.export import ExportReport, write_snapshot
 from inhouse.datasets.formats.choose import ENDINGS
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, load_examples
-from inhouse.datasets.tables import ImportedExample
+from inhouse.datasets.tables import ImportedExample, SnapshotExample
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
 from inhouse.tasks.spec import TaskKind, TaskSpec
@@ -120,6 +120,16 @@ def test_one_split_and_the_count(sqlite_database: Database, tmp_path: Path) -> N
     assert len(lines) == report.written == snapshot.counts["train"] > 0
     with pytest.raises(Invalid, match="'dev' is no split"):
         _export(sqlite_database, CHOICE, snapshot, "jsonl", split="dev")
+
+
+def test_what_was_erased_is_left_out(sqlite_database: Database, tmp_path: Path) -> None:
+    snapshot = _built(sqlite_database, CHOICE, _source(tmp_path, CHOICE))
+    table = table_of(SnapshotExample)
+    with sqlite_database.write() as unit:
+        unit.execute(table.update().where(table.c.position == 0).values(input="", target={}))
+    content, report = _export(sqlite_database, CHOICE, snapshot, "csv")
+    assert report == ExportReport(written=17, left_out={"erased": 1})
+    assert content.startswith(b"text,label,")
 
 
 def test_progress_is_told(sqlite_database: Database, tmp_path: Path) -> None:

@@ -329,3 +329,44 @@ def test_the_public_files_of_tags_come_in_whole(bench_data: Path) -> None:
         rows = list(read_rows(bench_data / "news" / f"{name}.conll.gz", "conll", {}))
         assert [row.problem for row in rows if row.problem] == []
         assert len(rows) == sentences
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl", "chat", "conll"])
+def test_no_bytes_break_a_reader_of_text(name: str) -> None:
+    words = rb"""# text = |# text_json = |O|B-X|a|,|"|{|}|{"messages": |[{"role": "user"}]"""
+    pieces = st.sampled_from([*words.split(b"|"), b"\t", b" ", b"\n", b"\r", b"\xff", b"\0"])
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(pieces | st.binary(max_size=4), max_size=12).map(b"".join))
+    def holds(content: bytes) -> None:
+        for row in _read(name, b"text,label\n" * (name == "csv") + content):
+            assert row.line >= 1
+            assert row.problem or row.fields
+            assert msgspec.json.encode(row.fields)
+
+    holds()
+
+
+@pytest.mark.parametrize("name", ["parquet", "docbin"])
+def test_a_flipped_byte_of_a_binary_file_is_an_error_of_ours(name: str) -> None:
+    spec = SPECS[TaskKind.CHOICE]
+    record = Record(
+        text="a text", target={"label": "bad"}, weight=1.0, quality=1.0, group="g", split="train"
+    )
+    content, _ = _write(name, spec, [record] * 3)
+    refused: list[str] = []
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(0, len(content) - 1), st.integers(1, 255))
+    def holds(place: int, change: int) -> None:
+        damaged = bytearray(content)
+        damaged[place] ^= change
+        try:
+            rows = _read(name, bytes(damaged))
+        except Invalid as error:
+            refused.append(error.code)
+        else:
+            assert len(rows) <= 4
+
+    holds()
+    assert set(refused) == {"import-format"}

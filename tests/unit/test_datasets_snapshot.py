@@ -383,8 +383,32 @@ def test_splits_survive_storage_without_shared_groups(
     assert len(groups) > 40
 
 
-def test_texts_make_no_examples_yet(database: Database, clock: FrozenClock) -> None:
+def test_chats_passed_through_make_no_examples(database: Database, clock: FrozenClock) -> None:
     spec = TaskSpec(name="talk", kind=TaskKind.TEXT, description="", prompt="")
     with database.write() as unit, pytest.raises(Invalid) as caught:
         build(unit, spec, settings=BuildSettings(), at=clock.now())
-    assert caught.value.code == "kind-without-examples"
+    assert caught.value.code == "task-without-examples"
+
+
+def test_spans_are_learned_by_place_and_counted_by_type(
+    database: Database, clock: FrozenClock
+) -> None:
+    spec = TaskSpec(
+        name="names", kind=TaskKind.SPANS, description="", labels=("PERSON", "PLACE"), prompt="x"
+    )
+    quoted = [{"text": "Ada", "label": "PERSON"}, {"text": "Rome", "label": "PLACE"}]
+    with database.write() as unit:
+        for text, spans in (("Ada left Rome", quoted), ("Nobody came", [])):
+            fields = {"task": "names", "task_revision": spec.revision, "output": {"spans": []}}
+            call = _call(unit, clock, text, **fields)
+            _say(unit, clock, call, {"spans": spans})
+        built = build(unit, spec, settings=PLAIN, at=clock.now())
+        examples = {example.input: example.target for example in load_examples(unit, built.id)}
+    assert examples["Nobody came"] == {"spans": []}
+    assert examples["Ada left Rome"]["spans"] == [
+        {"start": 0, "end": 3, "label": "PERSON", "text": "Ada"},
+        {"start": 9, "end": 13, "label": "PLACE", "text": "Rome"},
+    ]
+    by_split = built.counts["labels"].values()
+    assert sum(split["PERSON"] for split in by_split) == 1
+    assert sum(split["PLACE"] for split in by_split) == 1

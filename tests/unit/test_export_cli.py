@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import typer
-from click.testing import Result
 from sqlalchemy import select
 from typer.testing import CliRunner
 
@@ -58,7 +57,7 @@ def app(
     return wired
 
 
-def _invoke(*arguments: str) -> Result:
+def _invoke(*arguments: str) -> Any:
     result = CliRunner().invoke(root, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

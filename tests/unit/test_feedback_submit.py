@@ -28,7 +28,18 @@ SPEC = TaskSpec(
     prompt="{{ input }}",
 )
 SCORE = TaskSpec(name="tone", kind=TaskKind.SCORE, description="", low=-1.0, prompt="{{ input }}")
-CATALOG = Catalog([SPEC, SCORE])
+NAMES = TaskSpec(
+    name="names", kind=TaskKind.SPANS, description="", labels=("PERSON",), prompt="{{ input }}"
+)
+REPORT = TaskSpec(
+    name="report",
+    kind=TaskKind.JSON,
+    description="",
+    schema={"type": "object", "properties": {"label": {"type": "object"}}},
+    prompt="{{ input }}",
+)
+GIST = TaskSpec(name="gist", kind=TaskKind.TEXT, description="", prompt="{{ input }}")
+CATALOG = Catalog([SPEC, SCORE, NAMES, REPORT, GIST])
 CLOCK = FrozenClock()
 
 
@@ -222,3 +233,38 @@ def test_the_same_statement_at_the_same_time_is_stored_once(database: Database) 
     assert len(set(ids)) == 1
     with database.read() as unit:
         assert unit.execute(select(func.count()).select_from(table_of(Feedback))).scalar() == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "stored"),
+    [
+        (NAMES, {"spans": [{"text": "text", "label": "PERSON"}]}, None),
+        (NAMES, {"spans": [{"start": 2, "end": 6, "label": "PERSON"}]}, None),
+        (NAMES, {"spans": []}, None),
+        (REPORT, {"label": {"a": 1}}, None),
+        (GIST, "In short.", {"label": "In short."}),
+        (GIST, {"text": "In short."}, None),
+    ],
+)
+def test_a_correction_of_every_kind_is_stored_as_said(
+    database: Database, spec: TaskSpec, value: Any, stored: Any
+) -> None:
+    with database.write() as unit:
+        kept = _say(unit, _recorded(unit, spec), value)
+    assert kept.value == (stored or value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "why"),
+    [
+        (NAMES, {"spans": [{"text": "Ada", "label": "PERSON"}]}, "'Ada' is not in the text"),
+        (NAMES, {"spans": [{"start": 2, "end": 60, "label": "PERSON"}]}, "the text at 6"),
+        (REPORT, {"label": "good"}, "no output of report: label"),
+        (GIST, {"value": 1}, "an output of gist"),
+    ],
+)
+def test_a_correction_that_does_not_fit_the_input_is_refused(
+    database: Database, spec: TaskSpec, value: Any, why: str
+) -> None:
+    with database.write() as unit, pytest.raises(Invalid, match=why):
+        _say(unit, _recorded(unit, spec), value)

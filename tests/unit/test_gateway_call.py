@@ -456,3 +456,17 @@ def test_a_text_task_without_a_prompt_asks_the_text_itself(make: Callable[..., W
     backend = world.add("embedded/a", "Indeed.")
     world.run()
     assert backend.questions[0].messages[0].content == "Profits doubled."
+
+
+def test_quotes_are_located_and_repaired_once(make: Callable[..., World]) -> None:
+    task = {"builtin": None, "kind": "spans", "labels": ("PERSON",), "prompt": "{{ input }}"}
+    world = make(**task, chain=["embedded/a"])
+    wrong, right = '{"PERSON": ["Grace"]}', '{"PERSON": ["Ada"]}'
+    backend = world.add("embedded/a", wrong, right, wrong)
+    ada = {"start": 4, "end": 7, "label": "PERSON", "text": "Ada"}
+    assert world.run("Hi, Ada").output == {"spans": [ada]}
+    assert "'Grace' is not in the text" in backend.questions[1].messages[-1].content
+    with pytest.raises(Unavailable):
+        world.run("Hi, Ada")
+    assert len(backend.questions) == 4
+    assert [record.output for record in world.recorded()] == [{"spans": [ada]}, None]

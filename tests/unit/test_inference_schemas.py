@@ -25,7 +25,7 @@ REPORT = {
         "mood": {"enum": ["good", "terrible"]},
         "rating": {"type": "integer", "minimum": 2},
         "by": {"$ref": "#/$defs/person"},
-        "note": {"anyOf": [{"type": "null"}, {"type": "string"}]},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
     },
     "required": ["headline", "points", "mood", "rating", "by"],
     "$defs": {
@@ -44,7 +44,7 @@ def test_everything_comes_to_an_end() -> None:
     assert fields["headline"]["maxLength"] == 80
     assert fields["points"]["maxItems"] == MOST_ITEMS
     assert fields["points"]["items"]["maxLength"] == LONGEST_TEXT
-    assert fields["note"]["anyOf"][1]["maxLength"] == LONGEST_TEXT
+    assert fields["note"]["anyOf"][0]["maxLength"] == LONGEST_TEXT
     assert found["$defs"]["person"]["properties"]["name"]["maxLength"] == LONGEST_TEXT
     assert found["additionalProperties"] is False
     assert found["$defs"]["person"]["additionalProperties"] is False
@@ -95,6 +95,7 @@ def test_an_outline_has_every_field_and_an_item() -> None:
         (TREE, {"name": "", "children": [{"name": "", "children": [None]}]}),
         ({"const": 7}, 7),
         ({"type": "boolean"}, 0),
+        ({"type": "null"}, None),
         ({"$ref": "#/nowhere"}, None),
         ({"$ref": "#"}, None),
         ({"type": "object"}, {}),

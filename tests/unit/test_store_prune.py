@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -286,3 +287,34 @@ def test_a_kill_at_any_step_leaves_a_store_that_is_whole(tmp_path: Path) -> None
         driver.stdin.close()
     assert code == 0
     assert step > 10, "the kills met too few steps"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "inhouse.store.publish.link_or_copy",
+        "inhouse.store.refs.replace_file",
+        "inhouse.store.leases.replace_file",
+    ],
+)
+def test_nothing_is_deleted_under_the_hands_of_another(
+    step: str, store: ModelStore, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at a blob or a version and the link, ref or lease that keeps it."""
+    module, _, name = step.rpartition(".")
+    real = getattr(sys.modules[module], name)
+    asked = []
+
+    def check(*arguments: object, **named: object) -> None:
+        with (store.root / "lock").open("ab") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        asked.append(step)
+        real(*arguments, **named)
+
+    monkeypatch.setattr(step, check)
+    made = put(store, clock, b"1")
+    store.set_ref("sentiment", "canary", made.version, actor="me", reason="")
+    store.hold("sentiment", made.version, holder="a test").release()
+    assert asked
+    with (store.root / "lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

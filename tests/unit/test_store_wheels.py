@@ -96,6 +96,21 @@ def test_a_damaged_import_is_made_again(store: ModelStore, tiny: Path, clock: Fr
     assert store.resolve("tiny").published == again
 
 
+def test_an_import_that_was_killed_before_its_release_is_finished(
+    store: ModelStore, tiny: Path, clock: FrozenClock
+) -> None:
+    made = import_wheel(store, tiny)
+    ref = store.root / "models/tiny/refs/current.json"
+    for damage in (ref.unlink, lambda: ref.write_text("{")):
+        damage()
+        clock.advance(60)
+        assert import_wheel(store, tiny) == made
+        at = store.read_ref("tiny")
+        assert at is not None
+        assert at.version == made.version
+    assert store.verify() == []
+
+
 def test_a_converter_publishes_what_it_makes(
     store: ModelStore, tiny: Path, clock: FrozenClock
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_a_builtin_comes_in_both_kinds(tmp_path: Path) -> None:
         on_failure = { value = "unbiased" }
         """,
     )
-    assert builtin_names() == ("bias", "sentiment")
+    assert {"bias", "sentiment"} <= set(builtin_names())
     sentiment, mood, bias = (catalog.get(n) for n in ("sentiment", "mood", "bias"))
     assert (sentiment.kind, sentiment.low, sentiment.high) == (TaskKind.SCORE, -1.0, 1.0)
     assert sentiment.words == ("negative", "neutral", "positive")
@@ -56,11 +57,55 @@ def test_the_revision_follows_what_makes_answers_comparable(tmp_path: Path) -> N
     assert _catalog(tmp_path, base.replace("input }}", "input }}!")).get("t") != first
 
 
+SPANS = '[tasks.t]\nkind = "spans"\nprompt = "x"\nlabels = ["A"]\n'
+JSON = """
+[tasks.t]
+kind = "json"
+prompt = "Answer with {{ answer }}: {{ schema }} {{ input }}"
+schema = { type = "object", properties = { mood = { enum = ["good", "bad"] } } }
+"""
+
+
+def test_spans_and_json_are_declared(tmp_path: Path) -> None:
+    spans = _catalog(tmp_path, SPANS + "on_failure = { value = [] }").get("t")
+    assert (spans.kind, spans.labels, spans.on_long) == (TaskKind.SPANS, ("A",), "head")
+    assert spans.on_failure == {"spans": []}
+    assert spans.words == ()
+    inline = _catalog(tmp_path, JSON).get("t")
+    assert inline.schema == {"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}}}
+    assert '"enum":["good","bad"]' in render(inline, "x")
+    table = '[tasks.t]\nkind = "json"\nprompt = "x"\nschema = "mood.json"\n'
+    (tmp_path / "mood.json").write_text(json.dumps(inline.schema), encoding="utf-8")
+    assert _catalog(tmp_path, table).get("t").schema == inline.schema
+    (tmp_path / "mood.json").write_text('{"type": "object",}', encoding="utf-8")
+    with pytest.raises(Invalid, match=r"tasks.t: schema: .*mood.json: not JSON"):
+        _catalog(tmp_path, table)
+    (tmp_path / "mood.json").write_text('{"type": "object"}', encoding="utf-8")
+    with pytest.raises(Invalid, match=r"inhouse.toml:4: tasks.t: schema: it names no properties"):
+        _catalog(tmp_path, table)
+
+
+def test_the_schema_is_of_the_revision(tmp_path: Path) -> None:
+    first = _catalog(tmp_path, JSON).get("t").revision
+    assert _catalog(tmp_path, JSON.replace('"bad"', '"sad"')).get("t").revision != first
+    assert _catalog(tmp_path, JSON + "timeout_s = 1").get("t").revision == first
+
+
+def test_the_revision_of_a_choice_is_what_it_was(tmp_path: Path) -> None:
+    """What was recorded under a revision stays comparable over releases."""
+    spec = _catalog(tmp_path, '[tasks.t]\nkind="choice"\nlabels=["a","b"]\nprompt="x"').get("t")
+    assert spec.revision == "4a7baaa4865b9b09"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('[tasks.t]\nkind = "choice"\nprompt = "x"', "tasks.t: labels"),
         ('[tasks.t]\nbuiltin = "nothing"', "tasks.t: builtin: there is no 'nothing'"),
+        (
+            '[tasks.t]\nbuiltin = "summary"\nkind = "choice"',
+            "tasks.t: kind: 'summary' is no choice",
+        ),
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["here/model"]', "names no declared upstream"),
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["task:t"]', "is a task, not a model"),
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["nonsense"]', "not a model reference"),
@@ -69,6 +114,21 @@ def test_the_revision_follows_what_makes_answers_comparable(tmp_path: Path) -> N
         ('[tasks.t]\nbuiltin = "bias"\nprompt = "gone.jinja"', "gone.jinja: No such file"),
         ('[tasks.t]\nbuiltin = "bias"\non_failure = { value = "odd" }', "no label of t"),
         ('[tasks.t]\nbuiltin = "bias"\nlables = []', "tasks.t.lables: unknown key"),
+        ('[tasks.t]\nkind = "spans"\nprompt = "x"', "tasks.t: labels: spans need at least one"),
+        ('[tasks.t]\nkind = "spans"\nprompt = "x"\nlabels = ["A", "A"]', "all different"),
+        (f'{SPANS}on_long = "window"', "tasks.t: on_long: a spans task keeps the head"),
+        (f"{SPANS}range = [0, 1]", "tasks.t: range: a spans task has none"),
+        (
+            f'{SPANS}on_failure = {{ value = [{{ text = "x", label = "A" }}] }}',
+            "nobody knows the text",
+        ),
+        (f'{SPANS}on_failure = {{ value = "A" }}', "spans are a list"),
+        ('[tasks.t]\nkind = "json"\nprompt = "x"', 'tasks.t: schema: its "type" is "object"'),
+        ('[tasks.t]\nkind = "json"\nprompt = "x"\nschema = "gone.json"', "gone.json: No such"),
+        ('[tasks.t]\nkind = "json"\nprompt = "x"\nlabels = ["A"]', "labels: json has none"),
+        ('[tasks.t]\nkind = "text"\nprompt = "x"\nlabels = ["A"]', "labels: a text has none"),
+        ('[tasks.t]\nbuiltin = "bias"\nschema = { type = "object" }', "schema: a choice has none"),
+        (f"{JSON}on_failure = {{ value = {{ mood = 3 }} }}", "no output of t: mood: 3"),
         ('[tasks."A b"]\nbuiltin = "bias"', "tasks.A b"),
         ("[server]\nport = 70000", "server.port"),
         ("[nowhere]\n", "nowhere: unknown key"),

@@ -25,25 +25,41 @@ CATALOG = load_catalog(
             ),
             "grade": TaskSettings(kind="score", range=(-1.0, 1.0), prompt="{{ input }}"),
             "essay": TaskSettings(kind="text", prompt="{{ input }}"),
+            "names": TaskSettings(kind="spans", labels=("PERSON", "a.b*c"), prompt="{{ input }}"),
+            "report": TaskSettings(
+                kind="json",
+                schema={
+                    "type": "object",
+                    "properties": {
+                        "label": {"type": "string"},
+                        "value": {"type": "number", "minimum": 0, "maximum": 1, "x-clamp": True},
+                    },
+                },
+                prompt="{{ input }}",
+            ),
         }
     )
 )
-SPECS = [CATALOG.get(name) for name in ("mood", "grade", "essay")]
+SPECS = [CATALOG.get(name) for name in ("mood", "grade", "essay", "names", "report")]
+TEXT = "Ada, ada of a.b*c is good; 東京 \U0001f600 İs ß\u0301 good  Ada"
 SAID = [
     "good", "not good", "TRÈS BON", "a.b*c", "score", "is", "sentiment", "the", "0.5", "-1", "−.5",
     "1e3", "50%", "3/5", "{", "}", '{"label":"good"}', '{"value": 0.2}', '{"score": [1]}', "```",
     "```json\n", "I'm sorry", "as an AI", "not", "n't", "neither", "from -1 to 1", "between", "\n",
     ":", "**", "\x00", "\ud800", "İ", "ß", "１", "٣", "∞", "NaN", '{"label": null}', "1.5.2", "--",
+    '{"spans": [', '{"text": "Ada", "label": "PERSON"}', '{"text": "is", "label": "a.b*c"}', ",",
+    "]", "]}", '{"PERSON": ["Ada", "is"]}', '{"spans": []}', '{"value": 1.2}', '"',
+    '{"a": {"value": 0}}',
 ]  # fmt: skip
 GUARD_S = 30.0
 
 
 def judge(spec: TaskSpec, said: str) -> None:
     try:
-        output = parse(spec, said)
+        output = parse(spec, said, TEXT)
     except Unparsable:
         return
-    assert check(spec, output) == output
+    assert check(spec, output, TEXT) == output
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
@@ -70,6 +86,12 @@ LONG: dict[str, Callable[[], str]] = {
     "pairs": lambda: "{}" * N,
     "half an object": lambda: "{" + "a" * N,
     "fences": lambda: "```" * N,
+    "blanks in a fence without end": lambda: "```json" + " " * N + "x",
+    "objects": lambda: '{"value": 1}' * (N // 10),
+    "half a string": lambda: '{"' * N,
+    "many quotes": lambda: '{"PERSON": [' + '"Ada",' * (N // 10) + '"Ada"]}',
+    "a long quote": lambda: '{"PERSON": ["' + "Ada " * (N // 10) + '"]}',
+    "a wrapped object": lambda: '{"a": ' * 900 + '{"value": 1}' + "}" * 900,
     "a fence without end": lambda: "```json" + " " * N,
     "blanks": lambda: " " * N + "x",
     "blanks inside": lambda: "good" + " " * N + "x",

@@ -162,3 +162,14 @@ def test_parity_measures_the_largest_difference() -> None:
 def test_parity_refuses_another_answer(reply: Prediction) -> None:
     with pytest.raises(TrainingFailed, match="probe 1 of 1"):
         parity.largest_difference(PROBES[:1], [reply])
+
+
+@pytest.mark.parametrize("kind", [TaskKind.SPANS, TaskKind.JSON, TaskKind.TEXT])
+def test_a_kind_that_no_recipe_trains_is_refused_by_name(kind: TaskKind) -> None:
+    spec = TaskSpec(name="other", kind=kind, description="", prompt="p")
+    with pytest.raises(Invalid, match=f"{recipes.DEFAULT} trains no {kind}") as caught:
+        recipes.check_kind(recipes.DEFAULT, spec)
+    assert caught.value.code == "recipe-kind"
+    assert f"{recipes.DEFAULT} trains choice and score" in caught.value.hint
+    assert not check_examples(spec, choices(9, 9)).ok
+    recipes.check_kind(recipes.DEFAULT, CHOICE)

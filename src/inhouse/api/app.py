@@ -12,6 +12,7 @@ from starlette.responses import Response
 from inhouse import __version__
 from inhouse.api import (
     breakers,
+    contents,
     datasets,
     evaluations,
     health,
@@ -50,6 +51,7 @@ _AREAS = (
     interactions,
     overview,
     datasets,
+    contents,
     training,
     versions,
     evaluations,

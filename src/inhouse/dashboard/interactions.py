@@ -57,13 +57,12 @@ def show_all(page: Reading) -> Response:
         )
         tags = newest_tags(unit, filters.facets, span, _TAGGED)
         marks = corrected(unit, [record.id for record in found.items])
-        opened = _detail(page, unit, filters.open) if filters.open else None
+        opened = _opened(page, unit, filters)
     query = filters.path().partition("?")[2]
     return page.render(
         "interactions/list.html",
         title="Interactions",
         nav="interactions",
-        view=view,
         filters=filters,
         periods=PERIODS,
         counted=counted,
@@ -75,7 +74,7 @@ def show_all(page: Reading) -> Response:
         tagged=_TAGGED,
         older=_older(filters, found.next, found.reached),
         opened=opened,
-        **(opened or {}),
+        **(opened or {"view": view}),
     )
 
 
@@ -124,6 +123,13 @@ def _render(page: Page, detail: dict[str, Any], status: int = 200) -> Response:
         status=status,
         **detail,
     )
+
+
+def _opened(page: Page, unit: ReadUnit, filters: Filters) -> dict[str, Any] | None:
+    """The call beside the list, whose form leads back there."""
+    if not filters.open:
+        return None
+    return {**_detail(page, unit, filters.open), "back": filters.here(open=filters.open)}
 
 
 def _filters(page: Page) -> Filters:
@@ -179,7 +185,7 @@ def _detail(page: Page, unit: ReadUnit, interaction_id: str) -> dict[str, Any]:
         "output": None if record.output is None else pretty(record.output),
         "prefilled": corrections.prefilled(spec, record.output) if spec else "",
         "curl": view.curl(record, _base_url(page), with_key=not page.site.door.is_open),
-        "back": page.path,
+        "back": "",
         "error": None,
         "typed": {},
         "CORRECTION": FeedbackKind.CORRECTION,

@@ -21,18 +21,18 @@ from inhouse.monitoring.activity import Activity
 from inhouse.monitoring.overview import Period
 
 NAMES: Final = {
-    "task": "Task",
     "status": "State",
-    "arm": "Arm",
-    "reference": "Model",
     "hosting": "Answered by",
+    "arm": "Arm",
+    "task": "Task",
+    "reference": "Model",
     "tag": "Tag",
 }
-"""What facets are called."""
+"""What facets are called, in the order in which they stand: short ones first."""
 HOSTS: Final = {
-    "own": "own models",
+    "own": "own",
     "local": "local general",
-    "external": "external APIs",
+    "external": "external API",
     "": "nobody",
 }
 NOTHING: Final = "-"
@@ -140,7 +140,7 @@ def choices(filters: Filters, found: Activity) -> dict[str, list[Choice]]:
     """Each facet's values as links that set or lift them; a facet with one open value is left out.
     What is set stays there even when no call has it."""
     shown: dict[str, list[Choice]] = {}
-    for name in FACETS:
+    for name in filter(FACETS.__contains__, NAMES):
         counted = {one.value: one.calls for one in found.facets[name]}
         chosen = filters.facets.given().get(name)
         if chosen is not None:

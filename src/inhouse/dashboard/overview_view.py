@@ -27,8 +27,6 @@ LEVELS: Final = {
     Level.INFO: ("faint", "info"),
 }
 """Class and icon of a concern."""
-HOSTS: Final = {"own": "own", "local": "general", "external": "external"}
-"""Colours of who answers."""
 _RUNS: Final = {"queued": "waiting", "running": "training", "failed": "training failed"}
 _VERDICTS: Final = {
     "pass": ("done", "passed"),
@@ -91,9 +89,9 @@ def who_answers(found: Overview) -> AreaChart | None:
         named=lambda at: _named(slots, x, at, by_day=by_day),
     )
     parts = [
-        ("Own models", "own", [float(slot.own) for slot in slots]),
-        ("Local general", "general", [float(slot.local) for slot in slots]),
-        ("External API", "external", [float(slot.external) for slot in slots]),
+        ("own", "own", [float(slot.own) for slot in slots]),
+        ("general", "general", [float(slot.local) for slot in slots]),
+        ("external", "external", [float(slot.external) for slot in slots]),
     ]
     return area_chart(framing, x, parts, across=time_axis(x[0], x[-1]))
 

@@ -13,6 +13,7 @@ from inhouse.dashboard import versions_view as view
 from inhouse.dashboard.evaluations import look, shown
 from inhouse.dashboard.evaluations_view import VERDICTS, main_figure, standings
 from inhouse.dashboard.shell import Operating, Page, Reading
+from inhouse.dashboard.training_view import whole
 from inhouse.datasets import snapshot
 from inhouse.datasets.snapshot import SnapshotRecord
 from inhouse.db.unit import ReadUnit
@@ -87,7 +88,7 @@ def show(task: str, number: int, page: Reading) -> Response:
         facts=view.facts({} if entry.manifest is None else dict(entry.manifest.metadata)),
         record=record,
         evaluations=judged,
-        verdicts=VERDICTS,
+        whole=whole,
         **({} if record is None else shown(record)),
         **looked,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, cast, func, select
+from sqlalchemy.dialects.postgresql import JSON
 
 from inhouse.datasets.tables import SnapshotExample
 from inhouse.db.dialects import table_of
@@ -40,15 +40,6 @@ class ExamplePage:
     total: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Examples by where they came from (``correction``, ``outcome``, or the name of an import), and
-    how many were agreed on by several statements."""
-
-    counts: Mapping[str, int]
-    agreed: int
-
-
 def examples(
     unit: ReadUnit,
     snapshot_id: str,
@@ -68,16 +59,25 @@ def examples(
     return ExamplePage(items=items, next=following, total=total)
 
 
-def sources(unit: ReadUnit, snapshot_id: str) -> Sources:
-    """Where the examples of a snapshot came from. Reads them all."""
-    query = select(_example.c.origin).where(_example.c.snapshot_id == snapshot_id)
-    counts: Counter[str] = Counter()
-    agreed = 0
-    for (origin,) in unit.execute(query):
-        kind = origin.get("kind", "")
-        counts[str(origin.get("source") or kind) if kind == "import" else kind] += 1
-        agreed += len(origin.get("feedback_ids", ())) > 1
-    return Sources(counts=dict(counts.most_common()), agreed=agreed)
+def sources(unit: ReadUnit, snapshot_id: str) -> dict[str, int]:
+    """Examples by where they came from, the most first: ``correction``, ``outcome``, or the name of
+    what was imported."""
+    of_snapshot = _example.c.snapshot_id == snapshot_id
+    kind, source = _in_origin(unit, "kind"), _in_origin(unit, "source")
+    counted = select(kind.label("kind"), source.label("source"), func.count().label("examples"))
+    rows = unit.execute(counted.where(of_snapshot).group_by(kind, source))
+    found: dict[str, int] = {}
+    for row in rows:
+        name = str(row.source or row.kind or "")
+        found[name] = found.get(name, 0) + row.examples
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _in_origin(unit: ReadUnit, field: str) -> ColumnElement[Any]:
+    """A field of the origin, which is JSON text."""
+    if unit.dialect.name == "postgresql":
+        return func.json_extract_path_text(cast(_example.c.origin, JSON), field)
+    return func.json_extract(_example.c.origin, f"$.{field}")
 
 
 def _matching(snapshot_id: str, split: str | None, label: str | None) -> Select[Any]:

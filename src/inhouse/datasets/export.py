@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -21,11 +21,13 @@ from inhouse.tasks.spec import TaskSpec
 _example = table_of(SnapshotExample)
 _BATCH = 500
 _NAMED, _OWN_TEXT = "group:", "text:"
+_ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What was written. ``left_out``: examples that the format has no form for, by reason."""
+    """What was written. ``left_out``: examples by reason, those that the format has no form for and
+    those whose text was erased."""
 
     written: int
     left_out: dict[str, int]
@@ -56,36 +58,40 @@ def write_snapshot(
             code="other-revision",
             hint="`inhouse db export` writes snapshots of every revision",
         )
-    counted = _Counted(_records(unit, snapshot.id, split), progress)
+    counted = _Counted(_rows(unit, snapshot.id, split), progress)
     left_out = load(file_format).write(file, spec, counted)
-    return ExportReport(written=counted.seen - sum(left_out.values()), left_out=left_out)
+    written = counted.seen - sum(left_out.values())
+    if counted.erased:
+        left_out[_ERASED] = counted.erased
+    return ExportReport(written=written, left_out=left_out)
 
 
 class _Counted:
-    """Passes records on and counts them."""
+    """Passes on the records that have a text, and counts them and the others."""
 
     def __init__(
-        self, records: Iterator[Record], progress: Callable[[int], None] | None = None
+        self, rows: Iterable[Row[Any]], progress: Callable[[int], None] | None = None
     ) -> None:
-        self._records, self._progress = records, progress
-        self.seen = 0
+        self._rows, self._progress = rows, progress
+        self.seen = self.erased = 0
 
     def __iter__(self) -> Iterator[Record]:
-        for record in self._records:
+        for row in self._rows:
+            if not isinstance(row.input, str) or not row.input.strip():
+                self.erased += 1
+                continue
             self.seen += 1
-            yield record
+            yield _record(row)
             if self._progress is not None and self.seen % _BATCH == 0:
                 self._progress(self.seen)
 
 
-def _records(unit: ReadUnit, snapshot_id: str, split: str | None) -> Iterator[Record]:
+def _rows(unit: ReadUnit, snapshot_id: str, split: str | None) -> Iterable[Row[Any]]:
     statement = select(_example).where(_example.c.snapshot_id == snapshot_id)
     if split is not None:
         statement = statement.where(_example.c.split == split)
-    rows = unit.execute(
-        statement.order_by(_example.c.position), execution_options={"yield_per": _BATCH}
-    )
-    return map(_record, rows)
+    ordered = statement.order_by(_example.c.position)
+    return unit.execute(ordered, execution_options={"yield_per": _BATCH})
 
 
 def _record(row: Row[Any]) -> Record:

@@ -98,7 +98,7 @@ def _outline(schema: Any, root: Any, depth: int) -> Any:
         return [_outline(schema.get("items"), root, depth - 1)] * max(1, schema.get("minItems", 0))
     if _is(schema, "string"):
         return "x" * schema.get("minLength", 0)
-    return schema.get("minimum", 0)
+    return None if _is(schema, "null") else schema.get("minimum", 0)
 
 
 def _pointed(root: Any, pointer: str) -> Any:

@@ -66,9 +66,9 @@ def get(unit: ReadUnit, interaction_id: str) -> InteractionRecord:
 class Found:
     """A page of interactions, newest first.
 
-    ``next``: the id before which the next page starts; None when this one is not full. ``searched``
-    is how many calls a search for a text or a tag read, None without one; ``reached`` the moment up
-    to which it did not get: to go on, end the next span there.
+    ``next``: the id before which the next page starts; None when this one is not full. Of a search
+    for a text or a tag that did not fill its page, ``searched`` is how many calls it read, and
+    ``reached`` the moment before which it did not look, if any: to go on, end the next span there.
     """
 
     items: list[InteractionRecord]
@@ -160,20 +160,16 @@ def _look_through(
     of_task = and_(true(), *Facets(task=facets.task).where(_table))
     newest = select(at).where(of_task, *span.where(_table)).order_by(at.desc())
     reached = unit.execute(newest.offset(most - 1).limit(1)).scalar()
-    searched = most
-    if reached is None:
-        searched = unit.execute(select(func.count()).select_from(newest.subquery())).scalar_one()
-    else:
+    if reached is not None:
         span = replace(span, since=reached)
     rows = unit.execute(_newest(and_(of_task, wanted, *span.where(_table))).limit(limit))
     items = [_record_of(row) for row in rows]
-    is_full = len(items) == limit
-    return Found(
-        items=items,
-        next=items[-1].id if is_full else None,
-        searched=searched,
-        reached=None if is_full else reached,
-    )
+    if len(items) == limit:
+        return Found(items=items, next=items[-1].id)
+    searched = most
+    if reached is None:
+        searched = unit.execute(select(func.count()).select_from(newest.subquery())).scalar_one()
+    return Found(items=items, next=None, searched=searched, reached=reached)
 
 
 def _content(

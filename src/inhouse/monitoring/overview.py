@@ -29,7 +29,7 @@ from inhouse.registry.routes import Route
 from inhouse.tasks.spec import TaskSpec
 from inhouse.training.runs import list_runs
 
-COUNTED_CORRECTIONS: Final = 5000
+COUNTED_CORRECTIONS: Final = 2000
 """Corrections of a window that are told apart by task at most."""
 _RUNS: Final = 200
 _BY_DAY_FROM: Final = timedelta(days=3)

@@ -95,7 +95,8 @@ def independence_in(
 ) -> IndependenceReport:
     """The report over any window, with the routes and evaluations as they were at its end.
 
-    ``counts`` are the calls of the window where somebody has them already. Raises Invalid (``window``) for one that ends before it begins.
+    ``counts`` are the calls of the window where somebody has them already. Raises Invalid
+    (``window``) for one that ends before it begins.
     """
     if window.until <= window.since:
         raise Invalid("a window ends after it begins", code="window")

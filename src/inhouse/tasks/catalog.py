@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -58,6 +59,28 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(Path(f.name).stem for f in _BUILTIN.iterdir() if f.name.endswith(".toml")))
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """A task in the box. ``kinds``: those that it comes in, its own first."""
+
+    name: str
+    kinds: tuple[str, ...]
+    description: str
+
+
+def built_in() -> list[BuiltIn]:
+    """The tasks in the box, by name."""
+    boxes = [(name, _box(name)) for name in builtin_names()]
+    return [
+        BuiltIn(
+            name=name,
+            kinds=(box["kind"], *(kind for kind in box["kinds"] if kind != box["kind"])),
+            description=box["shared"]["description"],
+        )
+        for name, box in boxes
+    ]
+
+
 def _load(name: str, table: TaskSettings, settings: Settings) -> TaskSpec:
     try:
         return _build(name, _resolve(table), settings)
@@ -79,9 +102,19 @@ def _resolve(table: TaskSettings) -> dict[str, Any]:
             code="settings",
             hint="in the box: " + ", ".join(builtin_names()),
         )
-    box = tomllib.loads((_BUILTIN / f"{table.builtin}.toml").read_text(encoding="utf-8"))
+    box = _box(table.builtin)
     kind = declared.get("kind", box["kind"])
+    if kind not in box["kinds"]:
+        raise Invalid(
+            f"kind: {table.builtin!r} is no {kind}",
+            code="settings",
+            hint="it comes as " + ", ".join(box["kinds"]),
+        )
     return {**box["shared"], "kind": kind, **box["kinds"][kind], **declared}
+
+
+def _box(name: str) -> dict[str, Any]:
+    return tomllib.loads((_BUILTIN / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def _build(name: str, keys: Mapping[str, Any], settings: Settings) -> TaskSpec:

@@ -22,7 +22,7 @@ from inhouse.tasks.structures import check_object, for_models, parse_object
 
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w%])(?!\.\d)")
 _LETTER = re.compile(r"[^\W\d_]")
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _NAMED = re.compile(
     r"\b(?:score|sentiment|value|rating|answer|result|rate|this|it|is|as|at)\b[^\w\n+\-−.]{0,3}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
 _STEP = re.compile(r'[{}"]')
 _STRING_END = re.compile(r'[\\"]')
 _MOST = 32

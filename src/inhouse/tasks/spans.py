@@ -99,37 +99,38 @@ class _Places:
         self._text = text
         self._taken = bytearray(len(text))
         self._labels: dict[tuple[int, int], str] = {}
-        self._known: dict[str, list[tuple[int, int]]] = {}
-        self._lost: dict[str, list[tuple[int, int]]] = {}
+        self._left: dict[str, list[tuple[int, int]]] = {}
+        self._lost: dict[str, set[str]] = {}
 
     def take(self, quote: Quote, earlier: int, later: int) -> tuple[int, int] | None:
         """The first free place between two, else the first; None when longer quotes, or the same
         one said before, have them all."""
-        free = self._free(quote.text)
-        if not free:
-            others = {self._labels.get(place) for place in self._lost[quote.text]} - {None}
-            if others and quote.label not in others:
-                raise Unparsable(f"{_short(quote.text)} is said to be {quote.label} and another")
-            return None
-        at = bisect_left(free, (earlier, 0))
-        at = at if at < len(free) and free[at][1] <= later else 0
-        start, end = place = free.pop(at)
-        self._taken[start:end] = b"\1" * (end - start)
-        self._labels[place] = quote.label
-        self._lost[quote.text].append(place)
+        if quote.text not in self._left:
+            self._left[quote.text] = _occurrences(quote.text, self._text)
+            self._lost[quote.text] = set()
+            if not self._left[quote.text]:
+                raise Unparsable(f"{_short(quote.text)} is not in the text")
+        place = self._next(quote.text, earlier)
+        if place is None or place[1] > later:
+            place = self._next(quote.text, 0)
+        if place is not None:
+            start, end = place
+            self._taken[start:end] = b"\1" * (end - start)
+            self._labels[place] = quote.label
+        elif (others := self._lost[quote.text]) and quote.label not in others:
+            raise Unparsable(f"{_short(quote.text)} is said to be {quote.label} and another")
         return place
 
-    def _free(self, quote: str) -> list[tuple[int, int]]:
-        if quote not in self._known:
-            found = _occurrences(quote, self._text)
-            if not found:
-                raise Unparsable(f"{_short(quote)} is not in the text")
-            self._known[quote], self._lost[quote] = found, []
-        known = self._known[quote]
-        free = [place for place in known if self._taken.find(1, *place) < 0]
-        self._lost[quote] += [place for place in known if place not in set(free)]
-        self._known[quote] = free
-        return free
+    def _next(self, quote: str, start: int) -> tuple[int, int] | None:
+        """The first free place from ``start`` on; taken ones on the way are struck off."""
+        left = self._left[quote]
+        at = end = bisect_left(left, (start, 0))
+        while end < len(left) and self._taken.find(1, *left[end]) >= 0:
+            if (label := self._labels.get(left[end])) is not None:
+                self._lost[quote].add(label)
+            end += 1
+        del left[at:end]
+        return left[at] if at < len(left) else None
 
 
 def _turns(quotes: Sequence[str]) -> list[int]:

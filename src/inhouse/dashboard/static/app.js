@@ -50,6 +50,21 @@
     expire(toast);
   };
 
+  // stale: while the server does not answer, the page says how old it is ------------
+  let fresh = Date.now();
+  const beFresh = () => { fresh = Date.now(); document.getElementById("stale")?.remove(); };
+  const beStale = () => {
+    if (document.getElementById("stale")) return;
+    const banner = Object.assign(document.createElement("div"), { id: "stale", className: "banner is-warn" });
+    const words = document.createElement("div");
+    const title = document.createElement("strong");
+    title.textContent = "The server does not answer.";
+    words.append(title, ` What you see is from ${absolute(new Date(fresh))}; it is asked again on its own.`);
+    banner.setAttribute("role", "status");
+    banner.append(words);
+    document.getElementById("main").prepend(banner);
+  };
+
   // live parts: data-events names a stream; each event asks for the part again ---
   const streams = new Map();
   const follow = (part) => part.querySelectorAll("[data-events]").forEach((element) => {
@@ -58,7 +73,10 @@
     const kinds = (element.dataset.kinds || "message").split(" ");
     const tell = () => element.dispatchEvent(new CustomEvent("live"));
     kinds.forEach((kind) => source.addEventListener(kind, tell));
-    source.addEventListener("error", () => { if (source.readyState === 2) streams.delete(element); });
+    source.addEventListener("open", beFresh);
+    source.addEventListener("error", () => setTimeout(() => {
+      if (source.readyState === EventSource.CONNECTING) beStale();
+    }, 5000));
     streams.set(element, source);
   });
   const dropGone = () => streams.forEach((source, element) => {
@@ -148,10 +166,11 @@
     prepare(event.target.isConnected ? event.target.parentElement ?? document : document);
     const path = event.detail.requestConfig?.elt;
     if (path && !path.isConnected && document.activeElement === document.body) {
-      document.querySelector("[data-focus]")?.focus() ?? document.getElementById("main").focus();
+      (document.querySelector("[data-focus]") ?? document.getElementById("main")).focus();
     }
   });
-  document.addEventListener("htmx:sendError", () => say("The server does not answer. What you see may be old."));
+  document.addEventListener("htmx:sendError", beStale);
+  document.addEventListener("htmx:afterOnLoad", beFresh);
 
   setInterval(() => spellTimes(document), 15000);
   prepare(document);

@@ -16,6 +16,7 @@ from inhouse.tasks.spec import TaskKind, TaskSpec
 
 _BATCH = 500
 _GROUP = 10_000
+_NO_TEXT = "not UTF-8"
 
 
 def columns(file: BinaryIO) -> Sequence[str]:
@@ -29,10 +30,10 @@ def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
     number = 0
     try:
         for batch in _open(file).iter_batches(batch_size=_BATCH):
-            for fields in batch.to_pylist():
+            for fields in _rows(batch):
                 number += 1
-                yield Row(line=number, fields=fields)
-    except (pa.ArrowException, OSError) as error:
+                yield Row(line=number, fields=fields or {}, problem=_NO_TEXT * (fields is None))
+    except (pa.ArrowException, OSError, ValueError) as error:
         yield Row(line=number + 1, problem=f"nothing can be read from here on: {error}")
 
 
@@ -55,6 +56,15 @@ def write(file: BinaryIO, spec: TaskSpec, records: Iterable[Record]) -> dict[str
             rows = [_fields(spec, column, one) for one in chunk]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     return {}
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """The rows of a batch; None for one whose text is not UTF-8."""
+    for place in range(batch.num_rows):
+        try:
+            yield batch.slice(place, 1).to_pylist()[0]
+        except UnicodeDecodeError:
+            yield None
 
 
 def _fields(spec: TaskSpec, column: str, one: Record) -> dict[str, Any]:

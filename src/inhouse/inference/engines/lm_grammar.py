@@ -43,14 +43,15 @@ class Grammars:
             grammar = LLMatcher.grammar_from_json_schema(
                 dict(wish["schema"]), overrides={**_SPACING, "lenient": wish["lenient"]}
             )
-            least = msgspec.json.encode(wish["outline"]).decode()
+            outline = wish["outline"]
         else:
             grammar = LLMatcher.grammar_from_lark(quotes(wish["quotes"], wish["labels"]))
-            least = ""
+            longest = max(wish["labels"], key=len)
+            outline = {"spans": [{"text": "", "label": longest}]}
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise Ungrammatical(f"the schema cannot be kept to: {matcher.get_error()}")
-        room = len(self._encode(least)) + _ROOM_TO_END
+        room = len(self._encode(_quoted(outline))) + _ROOM_TO_END
         return Constraint(matcher, self._hub, self._closers, room)
 
     @cached_property

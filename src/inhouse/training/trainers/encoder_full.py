@@ -218,13 +218,13 @@ def _data(work: Work[EncoderFullSettings], examples: Sequence[Example], texts: l
     return Data(
         texts=Texts(work.base, texts, settings.max_tokens),
         targets=np.array(targets),
-        shares=_shares(spec, examples, settings.soften) if choice else np.zeros((0, 0)),
+        shares=shares_of(spec, examples, settings.soften) if choice else np.zeros((0, 0)),
         weights=weights / weights.mean(),
         figure=figure,
     )
 
 
-def _shares(spec: TaskSpec, examples: Sequence[Example], soften: float) -> Any:
+def shares_of(spec: TaskSpec, examples: Sequence[Example], soften: float) -> Any:
     """The label of an example, less its doubt, which goes to all labels alike; [n, k]."""
     import numpy as np
 
