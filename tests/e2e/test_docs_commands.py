@@ -208,7 +208,7 @@ def test_the_commands_of_the_page_on_operating(tmp_path: Path) -> None:
             assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("page", ["dead-upstream.md", "disk-full.md"])
+@pytest.mark.parametrize("page", ["dead-upstream.md", "disk-full.md", "store-corruption.md"])
 def test_the_commands_of_a_runbook(page: str, tmp_path: Path) -> None:
     with _served(CALL, tmp_path) as url:
         with Client(url) as client:

@@ -154,7 +154,7 @@ def test_what_cannot_be_kept_is_said(context: BrowserContext, place: Place) -> N
     assert_clean(page, watched)
     drawer.get_by_label("Right answer").fill("very")
     drawer.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("alert")).to_contain_text("write a number from -1 to 1")
+    expect(page.get_by_role("alert")).to_contain_text("Write a number from -1 to 1")
     assert page.get_by_label("Right answer").input_value() == "very"
     page.goto("/interactions?window=7d&q=no+such+words")
     expect(page.get_by_role("heading", name="No match")).to_be_visible()
