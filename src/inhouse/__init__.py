@@ -32,8 +32,8 @@ Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml),
 ``migrations`` (one schema, two databases), ``tasks`` (what can be asked), ``serving`` (references
 to open backends), ``jobs`` (background work with leases), ``monitoring`` (cost, latency,
 independence), ``bootstrap`` (wires all of it), ``reload`` (follows inhouse.toml), and the edges:
-``api`` (HTTP), ``dashboard`` (the pages), ``client`` (the SDK), ``cli`` (the command line). ``testing`` is for those who
-extend it.
+``api`` (HTTP), ``dashboard`` (the pages), ``client`` (the SDK), ``cli`` (the command line).
+``testing`` is for those who extend it.
 """
 
 __version__ = "0.1.0"

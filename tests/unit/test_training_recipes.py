@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +16,22 @@ from inhouse.testing.clock import FrozenClock
 from inhouse.training import handover, parity, recipes
 from inhouse.training.child import Reporter
 from inhouse.training.handover import Order
-from inhouse.training.preflight import Host, check_examples, check_host
-from inhouse.training.trainers.base import Probe, TrainedArtifact, TrainingFailed, Variant
+from inhouse.training.preflight import Host, check_examples, check_host, in_words
+from inhouse.training.trainers.base import (
+    Probe,
+    TrainedArtifact,
+    TrainingFailed,
+    Variant,
+    curve_point,
+)
+from inhouse.training.trainers.encoder_full import (
+    EncoderFull,
+    EncoderFullSettings,
+    estimate,
+    rounds_of,
+)
 from inhouse.training.trainers.encoder_head import EncoderHead, EncoderHeadSettings
+from inhouse.training.trainers.encoder_texts import Window, batches
 
 CHOICE = TaskSpec(
     name="mood", kind=TaskKind.CHOICE, description="", labels=("bad", "good"), prompt="p"
@@ -135,6 +150,78 @@ def test_progress_is_sent_when_it_says_something_new() -> None:
     report(3, 10, "fitting")
     report(10, 10, "fitting")
     assert [line["done"] for line in sent] == [0, 2, 3, 10]
+
+
+def test_a_point_of_a_curve_is_always_sent() -> None:
+    sent: list[Any] = []
+    report = Reporter(sent.append, FrozenClock())
+    point = curve_point(
+        part="fold 1 of 2", epoch=0.50004, step=3, train_loss=0.123456789, seconds_left=12.6
+    )
+    report(1, 10, "fold 1 of 2, epoch 1 of 4", point)
+    report(1, 10, "fold 1 of 2, epoch 1 of 4", {**point, "valid_score": 0.5})
+    report(1, 10, "fold 1 of 2, epoch 1 of 4")
+    assert [line["point"]["valid_score"] for line in sent] == [None, 0.5]
+    assert sent[0]["point"] == {
+        "part": "fold 1 of 2",
+        "epoch": 0.5,
+        "step": 3,
+        "train_loss": 0.12346,
+        "valid_score": None,
+        "seconds_left": 13,
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "folds", "held_out", "rounds"),
+    [(500, 3, 500, 3), (1000, 3, 500, 2), (1500, 3, 500, 1), (8, 3, 500, 3), (60, 2, 1, 1)],
+)
+def test_as_many_folds_are_held_out_as_give_enough_examples(
+    count: int, folds: int, held_out: int, rounds: int
+) -> None:
+    assert rounds_of(count, folds, held_out) == rounds
+
+
+def test_preflight_says_how_long_a_fine_tune_takes() -> None:
+    settings = EncoderFullSettings(threads=1)
+    rows = [example("x" * 86, str(number)) for number in range(500)]
+    seconds = estimate(rows, settings)
+    assert seconds == pytest.approx(500 * 22 * 4 * 3 / 1100 + 25, rel=0.01)
+    assert estimate(rows, EncoderFullSettings(threads=2)) < seconds
+    long = [example("x" * 90_000, str(number)) for number in range(500)]
+    assert estimate(long, settings) == pytest.approx(500 * 128 * 4 * 3 / 1100 + 25, rel=0.01)
+    found = EncoderFull().check(CHOICE, choices(250, 250), ROOMY, settings)
+    assert found.ok
+    assert found.seconds is not None
+    short = EncoderFullSettings(max_seconds=20.0)
+    refused = EncoderFull().check(CHOICE, choices(250, 250), ROOMY, short)
+    assert "may take 20 s" in refused.reasons[0]
+    assert "max_seconds" in refused.hint
+    few = EncoderFull().check(CHOICE, choices(0, 9), ROOMY, settings)
+    assert (few.ok, few.seconds) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(1, "5 s"), (62, "60 s"), (240, "4 min"), (9000, "2.5 h")]
+)
+def test_durations_are_rough(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+
+
+def test_batches_hold_every_text_once_and_texts_of_one_length() -> None:
+    windows = [Window((0,) * (3 + number * 7 % 50)) for number in range(100)]
+    plain = list(batches(windows, 8))
+    assert sorted(at for batch in plain for at in batch) == list(range(100))
+    lengths = [len(windows[at].pieces) for batch in plain for at in batch]
+    assert lengths == sorted(lengths)
+    drawn = [list(batches(windows, 8, random.Random(seed))) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert sorted(at for batch in drawn[0] for at in batch) == list(range(100))
+    spread = [
+        max(len(windows[at].pieces) for at in batch) - min(len(windows[at].pieces) for at in batch)
+        for batch in drawn[0]
+    ]
+    assert max(spread) <= 6
 
 
 PROBES = (

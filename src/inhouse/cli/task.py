@@ -17,10 +17,16 @@ _NAMED = 10
 
 
 @app.command("list")
-def list_tasks(as_json: AsJson = False) -> None:
+def list_tasks(
+    builtin: Annotated[bool, typer.Option("--builtin", help="Those in the box instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """The declared tasks."""
     from inhouse.cli.context import open_context
 
+    if builtin:
+        _list_boxes(as_json)
+        return
     context = open_context()
     rows = [describe(spec) for spec in context.app.catalog.all()]
     if as_json:
@@ -29,6 +35,22 @@ def list_tasks(as_json: AsJson = False) -> None:
     for row in rows:
         chain = " -> ".join(row["chain"]) or "no general model"
         typer.echo(f"{row['name']:<20} {row['kind']:<8} {row['revision']}  {chain}")
+
+
+def _list_boxes(as_json: bool) -> None:
+    import json
+
+    from inhouse.tasks.catalog import built_in
+
+    boxes = built_in()
+    if as_json:
+        rows = [
+            {"name": b.name, "kinds": list(b.kinds), "description": b.description} for b in boxes
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for box in boxes:
+        typer.echo(f"{box.name:<22} {', '.join(box.kinds):<14} {box.description}")
 
 
 @app.command()

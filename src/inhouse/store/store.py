@@ -173,7 +173,18 @@ class ModelStore:
 
     def entry(self, name: str, version: str) -> Entry:
         """One version as a listing has it; one that is not there has a ``problem``."""
-        return self._entry(name, version, self._refs(name))
+        try:
+            return self._entry(name, version, self._refs(name))
+        except Invalid as error:
+            return Entry(
+                name=name,
+                version=version,
+                refs=(),
+                manifest=None,
+                manifest_digest="",
+                problem=error.message,
+                quarantined=False,
+            )
 
     def _refs(self, name: str) -> dict[str, str]:
         """The version that each readable ref points at; `verify` tells of the others."""

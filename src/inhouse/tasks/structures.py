@@ -27,8 +27,11 @@ _INNER = ("items", "additionalProperties", "not", "if", "then", "else", "contain
 
 
 def check_schema(schema: Any) -> dict[str, Any]:
-    """The schema as plain JSON. Raises Invalid (code ``settings``) for what is no JSON Schema of an
-    object with properties, refers to something outside, or clamps what has no range."""
+    """The schema as plain JSON, with its fields in their order, in which models answer too.
+
+    Raises Invalid (code ``settings``) for what is no JSON Schema of an object with properties,
+    refers to something outside, or clamps what has no range.
+    """
     plain = _plain(schema)
     if not isinstance(plain, dict) or plain.get("type") != "object":
         raise _refused('schema: its "type" is "object" at the top')
@@ -44,7 +47,8 @@ def check_schema(schema: Any) -> dict[str, Any]:
         _validator(canonical_json(plain))
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise _refused(f"schema: {_reason(error)}") from None
-    return plain
+    in_order: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
+    return in_order
 
 
 def check_object(name: str, schema: Mapping[str, Any], value: Any) -> dict[str, Any]:

@@ -52,7 +52,9 @@ class Run:
 class Event:
     """Something that happened in a run; ``sequence`` counts from 1 without gaps.
 
-    ``kind`` is ``status`` ({status, error?}) or ``progress`` ({done, total, note}).
+    ``kind`` is ``status`` ({status, error?}) or ``progress`` ({done, total, note, point?}). A point
+    is one of the run's curves: {part, epoch, step, train_loss, valid_score, seconds_left}, see
+    ``trainers.base.curve_point``.
     """
 
     sequence: int
