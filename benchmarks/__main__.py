@@ -1,4 +1,4 @@
-"""``python -m benchmarks [gateway] [quality]``: run benchmarks, write results and README blocks."""
+"""``python -m benchmarks [gateway] [pages] [quality]``: run, write results and README blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ NAMES = tuple(PARTS)
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; or all")
-    parser.add_argument("--quick", action="store_true", help="gateway: small sizes, no README")
+    parser.add_argument(
+        "--quick", action="store_true", help="gateway, pages: small sizes, no README"
+    )
     parser.add_argument(
         "--only",
         action="append",
@@ -42,6 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     if "gateway" in names:
         only = [name for name in given.only if name in gateway.SCENARIOS]
         code = gateway.main(quick=given.quick, only=only, growth_requests=given.growth)
+    if "pages" in names:
+        from benchmarks.pages import run as pages
+
+        code = max(code, pages.main(quick=given.quick))
     if "quality" in names:
         from benchmarks.quality import run
 

@@ -25,6 +25,7 @@ from inhouse.evaluation.measure import Answer, measure
 from inhouse.registry import versions
 from inhouse.settings import ServerSettings, Settings, TaskSettings, UpstreamSettings
 from inhouse.testing.upstream_server import ScriptedUpstream
+from inhouse.training import runs
 from inhouse.training.execute import LOG
 
 LABELS = ("negative", "neutral", "positive")
@@ -225,6 +226,25 @@ def test_the_log_of_a_run_is_its_end(project: Project) -> None:
     assert found.endswith("last ü\n")
     assert "first" not in found
     assert project.ask("GET", f"/v1/training/runs/{NOWHERE}/log")[0] == 404
+
+
+def test_the_page_of_a_run_draws_what_its_progress_says(project: Project) -> None:
+    _, run = project.ask("POST", "/v1/training/runs", {"task": "sentiment"})
+    assert "Score on validation" not in project.get(f"/training/{run['id']}")
+    with project.app.database.write() as unit:
+        runs.start(unit, run["id"], at=project.app.clock.now())
+        for step in (10, 20, 30):
+            said = {"done": step, "total": 100, "note": f"step {step}", "step": step}
+            said |= {"train_loss": 1 / step, "valid_score": step / 40}
+            runs.append(unit, run["id"], runs.PROGRESS, said, at=project.app.clock.now())
+    page = project.get(f"/training/{run['id']}")
+    for words in (
+        "Score on validation: validation 0.750 at step 30",
+        "30 %, step 30",
+        "Cancel run",
+    ):
+        assert words in page
+    assert project.ask("GET", f"/training/{NOWHERE}")[0] == 404
 
 
 def test_the_kill_switch_moves_what_was_moved(project: Project) -> None:

@@ -168,8 +168,9 @@ def test_what_fails_stands_first(database: Database, clock: FrozenClock, server:
         _calls(unit, clock, 30)
         _calls(unit, clock, 3, status="failed", reference=None, hosting=None)
     guard = server.breakers.of("up/a")
-    guard.breaker.admit(clock.monotonic(), alternatives=True)
-    guard.done(clock.monotonic(), BackendError("no route to host", code="connect"))
+    ticket = guard.start(clock.monotonic())
+    error = BackendError("no route to host", code="connect")
+    guard.end(ticket, clock.monotonic(), 0.1, error)
     told = Server(
         breakers=server.breakers,
         store=server.store,

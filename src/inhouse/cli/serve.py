@@ -19,7 +19,7 @@ def serve(
     settings = context.app.settings.server
 
     def ready(url: str) -> None:
-        typer.echo(f"inhouse {url}  (project {context.app.settings.folder}; Ctrl-C stops)")
+        typer.echo(f"inhouse {url}  (pages and API of {context.app.settings.folder}; Ctrl-C stops)")
 
     run(
         context.app,

@@ -74,7 +74,7 @@ def curve_charts(curves: Curves, json: str, gate: float | None = None) -> list[L
         made.append(_curves("Loss", f"lower is better; by {curves.axis}", losses, curves, json))
     if scores:
         rules = [] if gate is None else [Rule("gate", gate, "goal")]
-        unit = f"0 to 1, higher is better; by {curves.axis}"
+        unit = f"higher is better, the axis follows the data; by {curves.axis}"
         made.append(_curves("Score on validation", unit, scores, curves, json, rules))
     return made
 

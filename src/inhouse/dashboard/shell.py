@@ -116,10 +116,6 @@ class Page:
             url = urlsplit(current)  # type: ignore[assignment]
         return safe_path(f"{url.path}?{url.query}" if url.query else url.path)
 
-    async def form(self) -> Form:
-        """The fields of the form, checked."""
-        return self.sent
-
     def may(self, permission: str) -> bool:
         """Whether whoever looks may do it: "call", "read", "review", "operate", "administer"."""
         return self.who is not None and self.who.may(Permission(permission))

@@ -71,7 +71,7 @@ def show(name: str, page: Reading) -> Response:
 @router.post("/tasks/{name}/try")
 async def try_it(name: str, page: Calling) -> Response:
     """Ask the task as the API does, and show what came back."""
-    spec, form = page.app.catalog.get(name), await page.form()
+    spec, form = page.app.catalog.get(name), page.sent
     text, unit, model = (form.get(field, "") for field in ("input", "unit", "model"))
     outcome, error = None, None
     try:

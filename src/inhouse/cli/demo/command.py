@@ -20,7 +20,10 @@ def demo(
     ] = "",
     model: Annotated[str, typer.Option(help="Its model; goes with --base-url.")] = "",
     fresh: Annotated[bool, typer.Option(help="Delete the folder's demo first.")] = False,
-    keep_serving: Annotated[bool, typer.Option(help="Go on serving at the end.")] = False,
+    keep_serving: Annotated[
+        bool | None,
+        typer.Option(help="Go on serving at the end; otherwise only in a terminal."),
+    ] = None,
 ) -> None:
     """The whole story on this machine: a general model, corrections, an own model, the rollout."""
     from rich.console import Console
@@ -43,4 +46,5 @@ def demo(
     elif there:
         typer.echo(f"resuming the demo in {folder}; --fresh would delete it: {there}")
     console = Console(highlight=False, soft_wrap=True)
-    perform(folder, plan, general, progress, console, keep_serving=keep_serving)
+    keeps = console.is_terminal if keep_serving is None else keep_serving
+    perform(folder, plan, general, progress, console, keep_serving=keeps)

@@ -42,7 +42,7 @@ def perform(
         story.run()
         _close(app, teller, time.monotonic() - began)
         if keep_serving:
-            console.print(f"\nserving {server.url}; Ctrl-C stops")
+            console.print(f"\npages {server.url}/  (Ctrl-C stops)")
             threading.Event().wait()
 
 
@@ -62,4 +62,5 @@ def _close(app: App, teller: Teller, seconds: float) -> None:
     teller.say(f"models     {settings.store_path}")
     teller.say(f"runs       {settings.state / 'runs'}")
     teller.say(f"the story  {settings.state / 'story.json'}: every figure and its command")
-    teller.say(f"go on      {shlex.join(['inhouse', '--dir', str(settings.folder), 'serve'])}")
+    serve = shlex.join(["inhouse", "--dir", str(settings.folder), "serve"])
+    teller.say(f"pages      http://127.0.0.1:{settings.server.port}/ once you run: {serve}")
