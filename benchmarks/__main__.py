@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from benchmarks import quality
 from benchmarks.gateway import run as gateway
 
-PARTS = {"gateway": gateway.SCENARIOS, "quality": quality.PARTS}
+PARTS = {"gateway": gateway.SCENARIOS, "pages": (), "quality": quality.PARTS}
 NAMES = tuple(PARTS)
 
 

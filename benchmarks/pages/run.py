@@ -101,6 +101,7 @@ def _server(kind: str, calls: int) -> Iterator[int]:
     with _database(kind, folder) as url:
         project = Project(folder / "project")
         _prepare(project, url, folder, calls)
+        (folder / "logs").mkdir(exist_ok=True)
         with Processes(folder / "logs") as processes:
             port = free_port()
             server = processes.start(f"pages-{kind}", project.serve(port), env=environment())

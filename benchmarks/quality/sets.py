@@ -179,6 +179,7 @@ def _leaning() -> DataSet:
         spec=spec,
         rows=rows,
         bars={"macro_f1": 0.53},
+        overrides={"epochs": 2},
     )
 
 

@@ -234,12 +234,17 @@ def test_the_page_of_a_run_draws_what_its_progress_says(project: Project) -> Non
     with project.app.database.write() as unit:
         runs.start(unit, run["id"], at=project.app.clock.now())
         for step in (10, 20, 30):
-            said = {"done": step, "total": 100, "note": f"step {step}", "step": step}
-            said |= {"train_loss": 1 / step, "valid_score": step / 40}
+            point = {
+                "part": "final",
+                "epoch": step,
+                "train_loss": 1 / step,
+                "valid_score": step / 40,
+            }
+            said = {"done": step, "total": 100, "note": f"step {step}", "point": point}
             runs.append(unit, run["id"], runs.PROGRESS, said, at=project.app.clock.now())
     page = project.get(f"/training/{run['id']}")
     for words in (
-        "Score on validation: validation 0.750 at step 30",
+        "Score on validation: 0.750 after epoch 30 of final",
         "30 %, step 30",
         "Cancel run",
     ):

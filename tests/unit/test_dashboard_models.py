@@ -25,6 +25,7 @@ from inhouse.registry.versions import Version
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.training.recipes import RECIPES
 from inhouse.training.runs import Event, Run
+from inhouse.training.trainers.base import curve_point
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -148,8 +149,14 @@ def events_of(*said: tuple[int, str, Mapping[str, Any]]) -> list[Event]:
     ]
 
 
-def progress(done: float, note: str = "", **more: float) -> dict[str, Any]:
-    return {"done": done, "total": 100.0, "note": note, **more}
+def progress(done: float, note: str = "", **point: Any) -> dict[str, Any]:
+    return {"done": done, "total": 100.0, "note": note, **({"point": point} if point else {})}
+
+
+def at_epoch(epoch: float, loss: float, score: float | None, part: str = "final") -> dict[str, Any]:
+    return curve_point(
+        part=part, epoch=epoch, step=1, train_loss=loss, valid_score=score, seconds_left=40
+    )
 
 
 def test_the_time_left_follows_the_pace() -> None:
@@ -164,13 +171,13 @@ def test_the_time_left_follows_the_pace() -> None:
 def test_a_run_that_was_taken_up_again_counts_its_present_attempt() -> None:
     said = events_of(
         (0, "status", {"status": "running"}),
-        (5, "progress", progress(80, step=8, train_loss=0.2)),
+        (5, "progress", progress(80, **at_epoch(1, 0.2, None))),
         (6, "status", {"status": "queued"}),
         (7, "status", {"status": "running"}),
     )
     found = training_view.pace(run_of(RunStatus.RUNNING), said, NOW + timedelta(seconds=8))
     assert (found.done, found.left_s, found.words) == (0.0, None, "starting")
-    assert training_view.curves(said).lines == {}
+    assert training_view.curves(said).losses == {}
 
 
 def test_a_run_without_a_start_tells_no_time() -> None:
@@ -184,16 +191,27 @@ def test_curves_come_of_what_progress_says() -> None:
     said = events_of(
         (0, "status", {"status": "running"}),
         (1, "progress", progress(10, "encoding")),
-        (2, "progress", progress(20, "epoch 1", epoch=1, train_loss=0.9, valid_score=0.5)),
-        (3, "progress", progress(30, "epoch 2", epoch=2, train_loss=0.6, valid_score=0.7)),
+        (2, "progress", progress(20, **at_epoch(1, 0.9, 0.5, "fold 1 of 2"))),
+        (3, "progress", progress(30, **at_epoch(2, 0.6, 0.7, "fold 1 of 2"))),
+        (4, "progress", progress(40, **at_epoch(1, 0.8, None))),
     )
     curves = training_view.curves(said)
-    assert curves.axis == "epoch"
-    assert curves.lines["valid_score"] == [(1.0, 0.5), (2.0, 0.7)]
+    assert curves.losses == {"fold 1 of 2": [(1.0, 0.9), (2.0, 0.6)], "final": [(1.0, 0.8)]}
+    assert curves.scores == {"fold 1 of 2": [(1.0, 0.5), (2.0, 0.7)]}
     loss, score = curve_charts(curves, "/v1/x")
-    assert "0.600" in loss.frame.finding
+    assert loss.frame.finding == "Training loss: 0.800 after epoch 1 of final"
+    assert [line.look for line in loss.lines] == ["general", "own"]
     assert score.frame.rows[-1] == ("2", "0.700")
     assert curve_charts(training_view.curves(said[:2]), "") == []
+
+
+def test_what_the_training_says_of_the_time_left_counts() -> None:
+    said = events_of(
+        (0, "status", {"status": "running"}),
+        (10, "progress", progress(50, **at_epoch(1, 0.5, None))),
+    )
+    found = training_view.pace(run_of(RunStatus.RUNNING), said, NOW + timedelta(seconds=15))
+    assert found.left_s == 35.0
 
 
 def test_the_log_says_a_note_once_and_measures_beside_it() -> None:
@@ -201,7 +219,7 @@ def test_the_log_says_a_note_once_and_measures_beside_it() -> None:
         (0, "status", {"status": "queued"}),
         (61, "progress", progress(1, "encoding")),
         (62, "progress", progress(2, "encoding")),
-        (63, "progress", progress(9, "epoch 1", train_loss=0.51234)),
+        (63, "progress", progress(9, "epoch 1", **at_epoch(1, 0.51234, None))),
         (70, "status", {"status": "failed", "error": "no memory"}),
     )
     found = [(line.after, line.text, line.level) for line in training_view.log(said)]

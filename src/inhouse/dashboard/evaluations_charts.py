@@ -6,21 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from inhouse.dashboard.bars import ReliabilityChart, Sureness, reliability
-from inhouse.dashboard.charts import LineChart, Rule, Series, line_chart
+from inhouse.dashboard.charts import LineChart, Series, line_chart
 from inhouse.dashboard.evaluations_view import trust_sentence, value_sentence
 from inhouse.dashboard.frames import Framing
-from inhouse.dashboard.training_view import Curves
+from inhouse.dashboard.training_view import Curve, Curves
 from inhouse.evaluation.report import Point
 
 _HEIGHT: Final = 230
-_NAMES: Final[Mapping[str, str]] = {
-    "loss": "training",
-    "train_loss": "training",
-    "valid_loss": "validation",
-    "score": "score",
-    "train_score": "training",
-    "valid_score": "validation",
-}
 
 
 def trust_chart(points: Sequence[Point], json: str) -> ReliabilityChart | None:
@@ -65,48 +57,37 @@ def value_chart(points: Sequence[Point], json: str) -> LineChart | None:
     return line_chart(framing, [true, perfect])
 
 
-def curve_charts(curves: Curves, json: str, gate: float | None = None) -> list[LineChart]:
+def curve_charts(curves: Curves, json: str) -> list[LineChart]:
     """Losses and scores of a run; those that it has not reported are left out."""
-    losses = curves.of("train_loss", "loss", "valid_loss")
-    scores = curves.of("train_score", "valid_score", "score")
     made = []
-    if losses:
-        made.append(_curves("Loss", f"lower is better; by {curves.axis}", losses, curves, json))
-    if scores:
-        rules = [] if gate is None else [Rule("gate", gate, "goal")]
-        unit = f"higher is better, the axis follows the data; by {curves.axis}"
-        made.append(_curves("Score on validation", unit, scores, curves, json, rules))
+    if curves.losses:
+        made.append(_curves("Training loss", "lower is better; by epoch", curves.losses, json))
+    if curves.scores:
+        unit = "higher is better, the axis follows the data; by epoch"
+        made.append(_curves("Score on validation", unit, curves.scores, json))
     return made
 
 
-def _curves(
-    title: str,
-    unit: str,
-    lines: Mapping[str, Sequence[tuple[float, float]]],
-    curves: Curves,
-    json: str,
-    rules: Sequence[Rule] = (),
-) -> LineChart:
-    last = {name: points[-1] for name, points in lines.items()}
-    told = ", ".join(
-        f"{_NAMES.get(name, name)} {y:.3f} at {curves.axis} {x:g}" for name, (x, y) in last.items()
-    )
+def _curves(title: str, unit: str, parts: Mapping[str, Curve], json: str) -> LineChart:
+    """One line a part; the one that came last stands out."""
+    present = list(parts)[-1]
+    x, y = parts[present][-1]
     framing = Framing(
         title=title,
         unit=unit,
-        finding=f"{title}: {told}",
+        finding=f"{title}: {y:.3f} after epoch {x:g} of {present}",
         json=json,
         height=220,
         digits=3,
-        x_name=curves.axis.capitalize(),
+        x_name="Epoch",
     )
     series = [
         Series(
-            name=_NAMES.get(name, name),
+            name=part,
             points=points,
-            look="general" if name in ("train_loss", "loss", "train_score") else "own",
-            is_thin=name in ("train_loss", "loss", "train_score"),
+            look="own" if part == present else "general",
+            is_thin=part != present,
         )
-        for name, points in lines.items()
+        for part, points in parts.items()
     ]
-    return line_chart(framing, series, rules=rules)
+    return line_chart(framing, series)

@@ -23,7 +23,7 @@ BADGES: Mapping[str, tuple[str, str]] = {
 """The badge of each status: its state and its word."""
 _SURE_AFTER = 0.02
 """Share that is done before a time left is told from the pace so far."""
-_AXES = ("step", "epoch")
+_MEASURED = ("train_loss", "valid_score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +57,16 @@ class Pace:
         return gone if self.left_s is None else f"{gone}, about {whole(self.left_s)} left"
 
 
+Curve = Sequence[tuple[float, float]]
+"""Points (epochs done, value)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Curves by name (train_loss, valid_loss, valid_score, ...) as (x, y); ``axis`` is what x
-    counts: step or epoch."""
+    """Curves by part of the training (``fold 1 of 3``, ``final``), in the order they came."""
 
-    axis: str
-    lines: Mapping[str, Sequence[tuple[float, float]]]
-
-    def of(self, *names: str) -> dict[str, Sequence[tuple[float, float]]]:
-        """Those of these curves that have points."""
-        return {name: self.lines[name] for name in names if self.lines.get(name)}
+    losses: Mapping[str, Curve]
+    scores: Mapping[str, Curve]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +90,8 @@ def pace(run: Run, events: Sequence[Event], now: datetime) -> Pace:
     if run.status is RunStatus.RUNNING and gone and total and done / total >= _SURE_AFTER:
         until_said = (said[-1].at - run.started_at).total_seconds() if run.started_at else gone
         left = max(0.0, until_said / done * total - gone)
+        if (told := (last.get("point") or {}).get("seconds_left")) is not None:
+            left = max(0.0, float(told) - (now - said[-1].at).total_seconds())
     return Pace(
         done=done,
         total=total,
@@ -103,17 +104,15 @@ def pace(run: Run, events: Sequence[Event], now: datetime) -> Pace:
 
 def curves(events: Sequence[Event]) -> Curves:
     """What progress said of losses and scores in the present attempt, if anything."""
-    said = [event.data for event in _this_attempt(events)]
-    axis = next((name for name in _AXES if any(name in data for data in said)), _AXES[0])
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for data in said:
-        if (x := data.get(axis)) is None:
-            continue
-        for name, value in data.items():
-            is_curve = name.endswith(("_loss", "_score")) or name in ("loss", "score")
-            if is_curve and isinstance(value, int | float):
-                lines.setdefault(name, []).append((float(x), float(value)))
-    return Curves(axis=axis, lines=lines)
+    losses: dict[str, list[tuple[float, float]]] = {}
+    scores: dict[str, list[tuple[float, float]]] = {}
+    for event in _this_attempt(events):
+        point = event.data.get("point") or {}
+        for name, lines in (("train_loss", losses), ("valid_score", scores)):
+            if point.get(name) is not None:
+                place = (float(point["epoch"]), float(point[name]))
+                lines.setdefault(str(point["part"]), []).append(place)
+    return Curves(losses=losses, scores=scores)
 
 
 def log(events: Sequence[Event]) -> list[Line]:
@@ -216,9 +215,10 @@ def _line(event: Event, seconds: float) -> Line:
         error = data.get("error")
         text = f"{data['status']}: {error}" if error else str(data["status"])
         return Line(after=after, text=text, level="bad" if error else "note")
+    point = data.get("point") or {}
     measured = [
-        f"{name.replace('_', ' ')} {value:.4g}"
-        for name, value in data.items()
-        if name not in ("done", "total", "note") and isinstance(value, int | float)
+        f"{name.replace('_', ' ')} {point[name]:.4g}"
+        for name in _MEASURED
+        if point.get(name) is not None
     ]
     return Line(after=after, text=", ".join([str(data.get("note", "")), *measured]))

@@ -211,6 +211,11 @@ def _from_imports(
             target=row.target,
             weight=row.weight,
             group=named_group(group) if group else text_group(normalise(row.input)),
-            origin={"kind": "import", "source": row.source, "row": row.row_number},
+            origin={
+                "kind": "import",
+                "imported_id": row.id,
+                "source": row.source,
+                "row": row.row_number,
+            },
             occurred_at=row.occurred_at,
         )

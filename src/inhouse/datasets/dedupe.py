@@ -67,7 +67,7 @@ def dedupe(examples: Iterable[Example]) -> Deduplicated:
     kept: list[Example] = []
     duplicate = conflicting = 0
     for text in sorted(texts):
-        same = sorted(texts[text], key=_age)
+        same = sorted(texts[text], key=age)
         agreeing = _agreeing(same)
         kept.append(_merge(same, agreeing))
         duplicate += len(agreeing) - 1
@@ -92,11 +92,11 @@ def _agreeing(same: Sequence[Example]) -> list[Example]:
 
 
 def _newest(examples: Sequence[Example]) -> tuple[bool, tuple[datetime, bytes]]:
-    return max((example.origin["kind"] != "import", _age(example)) for example in examples)
+    return max((example.origin["kind"] != "import", age(example)) for example in examples)
 
 
-def _age(example: Example) -> tuple[datetime, bytes]:
-    """Oldest first; of the same instant, by content and group, whatever order they came in. What
+def age(example: Example) -> tuple[datetime, bytes]:
+    """Sorts oldest first; of the same instant, by content and group, whatever order they came in. What
     is left to the origin changes nothing that a snapshot is named by."""
     content = [example.content_hash, example.group, example.input, dict(example.origin)]
     return (example.occurred_at or _NEVER, canonical_json(content))

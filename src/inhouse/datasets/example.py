@@ -38,6 +38,8 @@ class DropReason(StrEnum):
     """The same text with the same target is there already."""
     CONFLICTING = "conflicting"
     """The same text is there with a target that more weight stands behind."""
+    NEAR_DUPLICATE = "near-duplicate"
+    """Almost the same text, and older, is there in another split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,8 @@ class Example:
     ``input``: the text as it was sent. ``target``: a valid output of the task. ``weight`` > 0.
     ``quality`` in [0, 1]: agreement behind the target. ``group``: what must not straddle splits.
     ``split``: empty until it is decided. ``origin``: ``{"kind": "correction" | "outcome",
-    "interaction_id", "feedback_ids"}`` or ``{"kind": "import", "source", "row"}``. ``occurred_at``:
+    "interaction_id", "feedback_ids"}`` or ``{"kind": "import", "imported_id", "source",
+    "row"}``. ``occurred_at``:
     when the text came, None where nobody knows and in stored snapshots.
     """
 
@@ -80,6 +83,11 @@ def unit_group(pseudonym: str) -> str:
 def text_group(normalised: str) -> str:
     """Group key of a text that belongs to nothing else."""
     return "text:" + digest_of(normalised)
+
+
+def stands_alone(group: str) -> bool:
+    """Whether a group key is that of a text that belongs to nothing else."""
+    return group.startswith("text:")
 
 
 def _group(kind: str, name: str) -> str:

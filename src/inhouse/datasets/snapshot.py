@@ -22,6 +22,7 @@ from inhouse.datasets.split import SplitSettings, assign
 from inhouse.datasets.tables import Snapshot, SnapshotExample
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import ReadUnit, WriteUnit
+from inhouse.interactions.erase import ERASED
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 LATEST = "latest"
@@ -146,9 +147,12 @@ def list_snapshots(unit: ReadUnit, task: str | None = None) -> list[SnapshotReco
 def load_examples(
     unit: ReadUnit, snapshot_id: str, splits: Collection[str] | None = None
 ) -> list[Example]:
-    """The examples of a snapshot in its order, of these splits or of all."""
+    """The examples of a snapshot in its order, of these splits or of all, without those that were
+    erased since."""
     statement = (
-        select(_example).where(_example.c.snapshot_id == snapshot_id).order_by(_example.c.position)
+        select(_example)
+        .where(_example.c.snapshot_id == snapshot_id, _example.c.input != ERASED)
+        .order_by(_example.c.position)
     )
     if splits is not None:
         statement = statement.where(_example.c.split.in_(list(splits)))
@@ -180,6 +184,8 @@ def _store_examples(unit: WriteUnit, snapshot_id: str, examples: Sequence[Exampl
                 "group_key": example.group,
                 "origin": dict(example.origin),
                 "content_hash": example.content_hash,
+                "interaction_id": example.origin.get("interaction_id"),
+                "imported_id": example.origin.get("imported_id"),
             }
             for position, example in enumerate(examples[start : start + _CHUNK], start)
         ]

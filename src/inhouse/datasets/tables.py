@@ -55,7 +55,10 @@ class Snapshot(Base):
 
 
 class SnapshotExample(Base):
-    """One example of a snapshot, in the snapshot's own order."""
+    """One example of a snapshot, in the snapshot's own order.
+
+    ``interaction_id`` and ``imported_id`` say what ``origin`` says, so that it can be looked up.
+    """
 
     __tablename__ = "dataset_snapshot_example"
 
@@ -71,3 +74,19 @@ class SnapshotExample(Base):
     group_key: Mapped[str] = mapped_column(String(256))
     origin: Mapped[Any] = mapped_column(JsonText)
     content_hash: Mapped[str] = mapped_column(String(64))
+    interaction_id: Mapped[str | None] = mapped_column(String(36))
+    imported_id: Mapped[str | None] = mapped_column(String(36))
+
+    __table_args__ = (
+        Index(
+            "ix_dataset_snapshot_example_interaction_id_snapshot_id",
+            "interaction_id",
+            "snapshot_id",
+        ),
+        Index(
+            "ix_dataset_snapshot_example_snapshot_id_interaction_id",
+            "snapshot_id",
+            "interaction_id",
+        ),
+        Index("ix_dataset_snapshot_example_imported_id", "imported_id"),
+    )

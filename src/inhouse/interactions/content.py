@@ -36,7 +36,7 @@ class Content:
             return replace(
                 record,
                 tags=around["tags"],
-                attempts=_without_messages(record.attempts),
+                attempts=without_messages(record.attempts),
                 input=_hashed(record.input),
                 output=None if record.output is None else _hashed(record.output),
                 raw=None,
@@ -64,7 +64,7 @@ def _hashed(value: Any) -> dict[str, str]:
     return {"sha256": digest_of(value)}
 
 
-def _without_messages(attempts: Any) -> Any:
+def without_messages(attempts: Any) -> Any:
     """What upstreams said of a failure may repeat what they were asked."""
     if attempts is None:
         return None

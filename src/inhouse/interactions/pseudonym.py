@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from sqlalchemy import select
+
+from inhouse.db.dialects import table_of
+from inhouse.db.tables import Meta
+from inhouse.db.unit import ReadUnit
+
 _BYTES = 16
+_meta = table_of(Meta)
 
 
 def pseudonym(salt: bytes, name: str) -> str:
@@ -15,3 +22,9 @@ def pseudonym(salt: bytes, name: str) -> str:
     """
     encoded = name.encode("utf-8", "surrogatepass")
     return blake2b(encoded, key=salt, digest_size=_BYTES).hexdigest()
+
+
+def salt_of(unit: ReadUnit) -> bytes:
+    """The salt of this installation; empty in one that never recorded a call."""
+    found = unit.execute(select(_meta.c.value).where(_meta.c.name == "salt")).scalar_one_or_none()
+    return bytes.fromhex(found or "")

@@ -108,9 +108,10 @@ class Activity(Base):
 class Erasure(Base):
     """That a subject's data, or data of a certain age, was erased; what remains is counts.
 
-    ``subject`` is the salted hash, null for a purge by age. ``counts`` is {interactions, feedback,
-    imported, examples}; ``versions`` lists the references of versions that were trained from some
-    of it.
+    ``id`` is that of the job, which adds to the row with every batch and sets ``finished_at`` at its
+    end. ``subject`` is the salted hash, null for a purge by age. ``counts`` is {interactions,
+    feedback, imported, examples}; ``snapshots`` are the ids of those that held some of it, and
+    ``versions`` the references of versions that were trained from them.
     """
 
     __tablename__ = "erasure"
@@ -119,6 +120,8 @@ class Erasure(Base):
     subject: Mapped[str | None] = mapped_column(String(32))
     before: Mapped[datetime | None] = mapped_column(Instant)
     counts: Mapped[Any] = mapped_column(JsonText)
+    snapshots: Mapped[Any] = mapped_column(JsonText)
     versions: Mapped[Any] = mapped_column(JsonText)
     actor: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime] = mapped_column(Instant)
+    finished_at: Mapped[datetime | None] = mapped_column(Instant)

@@ -54,9 +54,11 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=32), nullable=True),
         sa.Column("before", inhouse.db.base.Instant(), nullable=True),
         sa.Column("counts", inhouse.db.base.JsonText(), nullable=False),
+        sa.Column("snapshots", inhouse.db.base.JsonText(), nullable=False),
         sa.Column("versions", inhouse.db.base.JsonText(), nullable=False),
         sa.Column("actor", sa.String(length=128), nullable=False),
         sa.Column("created_at", inhouse.db.base.Instant(), nullable=False),
+        sa.Column("finished_at", inhouse.db.base.Instant(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erasure")),
     )
     op.create_table(
@@ -70,6 +72,41 @@ def upgrade() -> None:
     op.create_index("ix_page_session_expires_at", "page_session", ["expires_at"])
     op.add_column("imported_example", sa.Column("subject", sa.String(length=32), nullable=True))
     op.create_index("ix_imported_example_subject", "imported_example", ["subject"])
+    _add_origins()
+
+
+def _add_origins() -> None:
+    """Where an example came from, as columns that can be looked up."""
+    table = "dataset_snapshot_example"
+    for name in ("interaction_id", "imported_id"):
+        op.add_column(table, sa.Column(name, sa.String(length=36), nullable=True))
+    in_origin = "json_extract(origin, '$.{}')"
+    if op.get_bind().dialect.name == "postgresql":
+        in_origin = "json_extract_path_text(CAST(origin AS json), '{}')"
+    op.execute(f"UPDATE {table} SET interaction_id = {in_origin.format('interaction_id')}")
+    op.execute(_FIND_IMPORTED.format(*map(in_origin.format, ("source", "row"))))
+    for columns in (("interaction_id", "snapshot_id"), ("snapshot_id", "interaction_id")):
+        op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns))
+    op.create_index(f"ix_{table}_imported_id", table, ["imported_id"])
+
+
+_FIND_IMPORTED = """
+    UPDATE dataset_snapshot_example SET imported_id = found.id
+    FROM (
+        SELECT example.snapshot_id, example.position, min(imported.id) AS id
+        FROM (
+            SELECT snapshot_id, position, input, {} AS source, CAST({} AS integer) AS row_number
+            FROM dataset_snapshot_example WHERE interaction_id IS NULL
+        ) AS example
+        JOIN dataset_snapshot AS snapshot ON snapshot.id = example.snapshot_id
+        JOIN imported_example AS imported ON imported.input = example.input
+            AND imported.source = example.source AND imported.row_number = example.row_number
+            AND imported.task || '' = snapshot.task
+            AND imported.task_revision || '' = snapshot.task_revision
+        GROUP BY example.snapshot_id, example.position
+    ) AS found
+    WHERE dataset_snapshot_example.snapshot_id = found.snapshot_id
+        AND dataset_snapshot_example.position = found.position"""
 
 
 _ADD_DAYS = """
