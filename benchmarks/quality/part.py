@@ -37,8 +37,8 @@ def read(data: DataSet, name: str) -> dict[str, Any] | None:
     return found if found["key"] == key_of(data, name) else None
 
 
-def main(arguments: Sequence[str]) -> int:
-    data, name = load(arguments[0]), arguments[1]
+def make(data: DataSet, name: str) -> None:
+    """Make a part and keep it."""
     folder = CACHE / data.name
     folder.mkdir(parents=True, exist_ok=True)
     made = parts(data)[name](folder)
@@ -47,6 +47,10 @@ def main(arguments: Sequence[str]) -> int:
     content = {"key": key_of(data, name), "result": made}
     partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
     partial.replace(file)
+
+
+def main(arguments: Sequence[str]) -> int:
+    make(load(arguments[0]), arguments[1])
     return 0
 
 

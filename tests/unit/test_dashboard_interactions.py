@@ -99,6 +99,7 @@ def test_the_histogram_marks_hours_with_failures() -> None:
         ([{"role": "system", "content": "s"}, {"role": "user", "content": "last"}], "last"),
         ({"a": 1}, '{\n  "a": 1\n}'),
         ([], "[]"),
+        ({"erased": True}, "(erased)"),
     ],
 )
 def test_what_was_asked_as_text(given: Any, text: str) -> None:

@@ -122,3 +122,12 @@ def test_tags_are_found_and_listed(database: Database, clock: FrozenClock) -> No
 def test_a_tag_is_a_name_and_a_value(text: str) -> None:
     with pytest.raises(Invalid):
         read_tag(text)
+
+
+def test_tags_of_calls_that_match_are_listed(database: Database, clock: FrozenClock) -> None:
+    made = _fill(database, clock)
+    with database.read() as unit:
+        chats = newest_tags(unit, Facets(task=""), Span(), 40)
+        failed = newest_tags(unit, Facets(status="failed"), Span(), 40)
+    assert chats == [one.tags for one in made[:40] if one.tags and one.task is None]
+    assert failed == []

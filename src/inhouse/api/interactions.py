@@ -23,7 +23,7 @@ from inhouse.interactions.search import find, get
 router = APIRouter(tags=["interactions"])
 
 OfStatus = Literal["answered", "flagged", "failed", "cancelled"] | None
-OfArm = Literal["incumbent", "candidate", "pinned", "forced"] | None
+OfArm = Literal["incumbent", "candidate", "pinned", "forced", "imported"] | None
 OfHosting = Annotated[
     Literal["own", "local", "external"] | None, Query(description="Where what answered runs.")
 ]
@@ -33,7 +33,7 @@ Text = Annotated[
     Query(
         max_length=200,
         pattern=r"^[^\x00]*$",
-        description="In the input or the output. The newest 20,000 calls are searched; to go on, "
+        description="In the input or the output. The newest 10,000 calls are searched; to go on, "
         "ask with `until` = `reached` of the answer.",
     ),
 ]

@@ -16,6 +16,7 @@ from inhouse.dashboard.frames import Framing
 from inhouse.dashboard.tasks_view import as_curl, request_of
 from inhouse.dashboard.tasks_view import brief as brief
 from inhouse.interactions.entry import InteractionRecord, Status
+from inhouse.interactions.erase import is_erased
 from inhouse.interactions.filters import FACETS, Facets
 from inhouse.monitoring.activity import Activity
 from inhouse.monitoring.overview import Period
@@ -120,6 +121,8 @@ def who(record: InteractionRecord) -> str:
 def input_text(record: InteractionRecord) -> str:
     """What was asked, as text: the last message of a chat, otherwise the text or its JSON."""
     given = record.input
+    if is_erased(given):
+        return "(erased)"
     if isinstance(given, list) and given and isinstance(given[-1], Mapping):
         given = given[-1].get("content", given)
     return given if isinstance(given, str) else _json(given)

@@ -31,6 +31,7 @@ _interaction = table_of(Interaction)
 _imported = table_of(ImportedExample)
 _meta = table_of(Meta)
 _GROUP_TAGS = ("group", "document")
+_CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,16 @@ def collect(
     examples = [*_from_feedback(unit, spec, since, until, dropped)]
     examples += _from_imports(unit, spec, since, until, dropped)
     return Curated(examples=tuple(examples), dropped=dict(dropped))
+
+
+def count_authors(unit: ReadUnit, examples: Sequence[Example]) -> int:
+    """How many people stand behind corrected examples; those without a name count as one."""
+    ids = [one for example in examples for one in example.origin.get("feedback_ids", ())]
+    found: set[str | None] = set()
+    for start in range(0, len(ids), _CHUNK):
+        these = _feedback.c.id.in_(ids[start : start + _CHUNK])
+        found.update(unit.scalars(select(_feedback.c.author).where(these).distinct()))
+    return len(found)
 
 
 def _from_feedback(

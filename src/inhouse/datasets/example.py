@@ -50,8 +50,7 @@ class Example:
     ``quality`` in [0, 1]: agreement behind the target. ``group``: what must not straddle splits.
     ``split``: empty until it is decided. ``origin``: ``{"kind": "correction" | "outcome",
     "interaction_id", "feedback_ids"}`` or ``{"kind": "import", "imported_id", "source",
-    "row"}``. ``occurred_at``:
-    when the text came, None where nobody knows and in stored snapshots.
+    "row"}``. ``occurred_at``: when the text came, None where nobody knows and in stored snapshots.
     """
 
     input: str

@@ -1,4 +1,4 @@
-"""Freezing examples: collect, deduplicate, split, name by content, store once."""
+"""Freezing examples: collect, deduplicate, join near repeats, split, name by content, store once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from typing import Any
 
 from sqlalchemy import Row, insert, select
 
-from inhouse.core.errors import Invalid, NotFound
+from inhouse.core.errors import Invalid, NotFound, Unavailable
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import is_id, new_id
-from inhouse.datasets.curate import collect
+from inhouse.datasets import near
+from inhouse.datasets.curate import Curated, collect, count_authors
 from inhouse.datasets.dedupe import dedupe
-from inhouse.datasets.example import Example, Split, check_learnable
+from inhouse.datasets.example import DropReason, Example, Split, check_learnable
+from inhouse.datasets.facts import facts_of
+from inhouse.datasets.near import Encoder, NearMethod, NearSettings, OpenEncoder
 from inhouse.datasets.split import SplitSettings, assign
 from inhouse.datasets.tables import Snapshot, SnapshotExample
 from inhouse.db.dialects import insert_ignore, table_of
-from inhouse.db.unit import ReadUnit, WriteUnit
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.interactions.erase import ERASED
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
@@ -31,13 +34,16 @@ _example = table_of(SnapshotExample)
 _PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
 _CHUNK = 1000
 _SHORT = 12
+_MOST_PAIRS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:
-    """How examples are chosen (``since`` inclusive, ``until`` exclusive) and split."""
+    """How examples are chosen (``since`` inclusive, ``until`` exclusive), near repeats found, and
+    all of it split."""
 
     split: SplitSettings = field(default_factory=SplitSettings)
+    near: NearSettings = field(default_factory=NearSettings)
     since: datetime | None = None
     until: datetime | None = None
 
@@ -47,8 +53,10 @@ class SnapshotRecord:
     """A snapshot without its examples.
 
     ``content_hash``: 64 hex characters. ``counts``: ``{"train", "valid", "test"}`` examples, and
-    by split ``labels`` (a choice: examples by label) or ``values`` (a score: mean, min, max).
-    ``dropped``: what was left out, by reason. ``settings``: how it was built the first time.
+    by split ``labels`` (a choice: examples by label) or ``values`` (a score: mean, min, max);
+    ``near``: near repeats found, moved to another group, left out, disagreeing, and ``pairs`` of
+    positions (the first 50) that disagree; ``facts``: see ``facts_of``. ``dropped``: what was left
+    out, by reason. ``settings``: how it was built the first time.
     """
 
     id: str
@@ -66,38 +74,55 @@ class SnapshotRecord:
         return self.content_hash[:_SHORT]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arranged:
+    """What is to be frozen, in its order."""
+
+    examples: Sequence[Example]
+    dropped: Mapping[str, int]
+    near: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
 def build(
-    unit: WriteUnit, spec: TaskSpec, *, settings: BuildSettings, at: datetime
+    unit: WriteUnit,
+    spec: TaskSpec,
+    *,
+    settings: BuildSettings,
+    at: datetime,
+    open_encoder: OpenEncoder | None = None,
 ) -> SnapshotRecord:
     """Freeze what there is to learn from. The same content is stored once and returned again.
 
     The hash covers the task, its revision, and every example's input, target, weight, quality and
-    split; neither ids nor times nor order. Raises Invalid (``no-examples``) that says what was
-    dropped when nothing usable is left, and for a task of kind text.
+    split; neither ids nor times nor order. No two texts that are near by ``settings.near`` are in
+    different splits. ``open_encoder`` is called for the method ``embedding`` only. Raises Invalid
+    (``no-examples``) that says what was dropped when nothing usable is left, for a chat that is
+    passed through; Unavailable (``near-encoder``) when near repeats are to be found by meaning and
+    nothing can.
     """
+    encoder = _encoder(settings.near, open_encoder)
     check_learnable(spec)
     curated = collect(unit, spec, since=settings.since, until=settings.until)
-    unique = dedupe(curated.examples)
-    dropped = dict(Counter(curated.dropped) + Counter(unique.dropped))
-    if not unique.examples:
-        raise _nothing(spec, dropped)
-    split = assign(unique.examples, salt=spec.name, settings=settings.split)
-    ordered = sorted(split, key=lambda example: (example.content_hash, example.input))
-    row = {
-        "id": new_id(),
-        "task": spec.name,
-        "task_revision": spec.revision,
-        "content_hash": _hash(spec, ordered),
-        "settings": _plain(settings),
-        "counts": _counts(spec, ordered),
-        "dropped": dropped,
-        "created_at": at,
-    }
-    unit.execute(insert_ignore(unit, Snapshot).values(**row))
-    stored = _by_hash(unit, spec.name, str(row["content_hash"]))
-    if stored.id == row["id"]:
-        _store_examples(unit, stored.id, ordered)
-    return stored
+    return _freeze(unit, spec, _arrange(spec, curated, settings, encoder), at)
+
+
+def build_unlocked(
+    database: Database,
+    spec: TaskSpec,
+    *,
+    settings: BuildSettings,
+    at: datetime,
+    open_encoder: OpenEncoder | None = None,
+) -> SnapshotRecord:
+    """As ``build``, but nobody who writes waits while the examples are read and compared."""
+    encoder = _encoder(settings.near, open_encoder)
+    check_learnable(spec)
+    with database.read() as unit:
+        curated = collect(unit, spec, since=settings.since, until=settings.until)
+    arranged = _arrange(spec, curated, settings, encoder)
+    with database.write() as unit:
+        return _freeze(unit, spec, arranged, at)
 
 
 def get(unit: ReadUnit, name: str, task: str | None = None) -> SnapshotRecord:
@@ -170,6 +195,89 @@ def load_examples(
     ]
 
 
+def _encoder(settings: NearSettings, open_encoder: OpenEncoder | None) -> Encoder | None:
+    if settings.method is not NearMethod.EMBEDDING:
+        return None
+    if open_encoder is None:
+        raise Unavailable(
+            "no encoder is there to compare texts by meaning",
+            code="near-encoder",
+            hint="near repeats are found by their words with `--near text`",
+        )
+    return open_encoder()
+
+
+def _arrange(
+    spec: TaskSpec, curated: Curated, settings: BuildSettings, encoder: Encoder | None
+) -> _Arranged:
+    unique = dedupe(curated.examples)
+    dropped = Counter(curated.dropped) + Counter(unique.dropped)
+    if not unique.examples:
+        raise _nothing(spec, dropped)
+    aged = near.oldest_first(unique.examples)
+    nearness = near.measure(aged, settings.near, encoder)
+    joined = near.join(aged, nearness)
+    split = assign(joined.examples, salt=spec.name, settings=settings.split)
+    out = near.straddling(split, nearness)
+    if out:
+        dropped[DropReason.NEAR_DUPLICATE.value] = len(out)
+    kept = [position for position in range(len(split)) if position not in out]
+    kept.sort(key=lambda position: (split[position].content_hash, split[position].input))
+    found = {
+        "repeats": len(joined.repeats),
+        "moved": joined.moved,
+        "left_out": len(out),
+        **_disagreeing(spec, split, joined.repeats, kept),
+    }
+    return _Arranged(
+        examples=[split[position] for position in kept],
+        dropped=dict(dropped),
+        near={} if nearness is None else found,
+        settings=_plain(settings, encoder),
+    )
+
+
+def _disagreeing(
+    spec: TaskSpec, examples: Sequence[Example], repeats: Mapping[int, int], kept: Sequence[int]
+) -> dict[str, Any]:
+    """How many near repeats contradict what they repeat; pairs of positions in the snapshot."""
+    found = [
+        pair
+        for pair in repeats.items()
+        if near.disagree(spec, examples[pair[0]], examples[pair[1]])
+    ]
+    places = {position: place for place, position in enumerate(kept)}
+    pairs = sorted(
+        [places[younger], places[older]]
+        for younger, older in found
+        if younger in places and older in places
+    )
+    return {"disagreeing": len(found), "pairs": pairs[:_MOST_PAIRS]}
+
+
+def _freeze(unit: WriteUnit, spec: TaskSpec, arranged: _Arranged, at: datetime) -> SnapshotRecord:
+    examples = arranged.examples
+    row = {
+        "id": new_id(),
+        "task": spec.name,
+        "task_revision": spec.revision,
+        "content_hash": _hash(spec, examples),
+        "settings": dict(arranged.settings),
+        "counts": {
+            **_counts(spec, examples),
+            "near": dict(arranged.near),
+            "facts": facts_of(examples, count_authors(unit, examples)),
+        },
+        "dropped": dict(arranged.dropped),
+        "created_at": at,
+    }
+    unit.execute(insert_ignore(unit, Snapshot).values(**row))
+    stored = _by_hash(unit, spec.name, str(row["content_hash"]))
+    if stored.id == row["id"]:
+        _store_examples(unit, stored.id, examples)
+    return stored
+
+
 def _store_examples(unit: WriteUnit, snapshot_id: str, examples: Sequence[Example]) -> None:
     for start in range(0, len(examples), _CHUNK):
         rows = [
@@ -225,8 +333,9 @@ def _values(examples: Sequence[Example]) -> dict[str, float] | None:
     return {"mean": round(mean, 6), "min": min(values), "max": max(values)}
 
 
-def _plain(settings: BuildSettings) -> dict[str, Any]:
-    split = settings.split
+def _plain(settings: BuildSettings, encoder: Encoder | None) -> dict[str, Any]:
+    split, found = settings.split, settings.near
+    by_words = found.method is not NearMethod.OFF
     return {
         "valid": split.valid,
         "test": split.test,
@@ -235,6 +344,10 @@ def _plain(settings: BuildSettings) -> dict[str, Any]:
         "test_after": split.test_after,
         "since": settings.since,
         "until": settings.until,
+        "near": found.method.value,
+        "near_words": found.words if by_words else None,
+        "near_meaning": found.meaning if encoder else None,
+        "near_encoder": encoder.name if encoder else None,
     }
 
 

@@ -67,6 +67,7 @@ def _sqlite(url: URL) -> Engine:
             "journal_mode=wal",
             "synchronous=normal",
             "foreign_keys=on",
+            "secure_delete=on",
             f"busy_timeout={_BUSY_MS}",
         ):
             connection.execute(f"pragma {pragma}")

@@ -17,6 +17,7 @@ from inhouse.core.ids import is_id, new_id
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.feedback.tables import Feedback
+from inhouse.interactions.erase import is_erased
 from inhouse.interactions.redact import Redactor
 from inhouse.interactions.tables import Interaction
 from inhouse.tasks import outputs
@@ -93,7 +94,8 @@ def submit(
     examples are curated. When it is, and its task is declared as it was then, the value must be a
     valid output. ``redactor`` is applied before anything is stored. Raises Invalid
     (``interaction-id``, ``feedback-kind``, ``feedback-value``, ``feedback-author``, ``output``),
-    Conflict (``idempotency-mismatch``) when the key was used for another statement.
+    Conflict (``idempotency-mismatch``) when the key was used for another statement,
+    (``interaction-erased``) when the interaction's content was erased.
     """
     statement = read(interaction_id=interaction_id, kind=kind, value=value, author=author)
     if redactor is not None:
@@ -242,14 +244,21 @@ def _author(author: Any) -> str | None:
 
 
 def _check_target(unit: ReadUnit, statement: Statement, catalog: Catalog) -> None:
-    """Refuse an output that its task does not know, where the interaction is recorded."""
-    if statement.kind not in TARGETS:
-        return
+    """Refuse an output that its task does not know, where the interaction is recorded, and anything
+    about one that was erased."""
     row = unit.execute(
         select(_interaction.c.task, _interaction.c.task_revision, _interaction.c.input).where(
             _interaction.c.id == statement.interaction_id
         )
     ).one_or_none()
+    if row is not None and is_erased(row.input):
+        raise Conflict(
+            f"interaction {statement.interaction_id} was erased",
+            code="interaction-erased",
+            hint="nothing more is kept about it",
+        )
+    if statement.kind not in TARGETS:
+        return
     spec = next((s for s in catalog.all() if row is not None and s.name == row.task), None)
     if row is not None and spec is not None and spec.revision == row.task_revision:
         sent = row.input if isinstance(row.input, str) else None

@@ -14,12 +14,12 @@ import asyncio
 import base64
 import hashlib
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Conflict, Invalid
@@ -135,6 +135,20 @@ class Idempotency:
 def forget(unit: WriteUnit, before: datetime) -> int:
     """Remove calls that came in before a time; their keys may be used anew. Returns how many."""
     return unit.execute(delete(_table).where(_table.c.created_at < before)).rowcount
+
+
+def forget_during(unit: WriteUnit, calls: Iterable[tuple[str, datetime]]) -> int:
+    """Remove what is kept of calls that may be these: (scope, when the call began). Which answer is
+    whose cannot be told, since they are sealed, so those of other calls of the same key at the same
+    moment go as well. Returns how many."""
+    oldest = unit.execute(select(func.min(_table.c.created_at))).scalar()
+    gone = 0
+    for scope, at in calls:
+        if oldest is not None and at >= oldest:
+            then = and_(_table.c.created_at <= at, _table.c.expires_at >= at)
+            found = delete(_table).where(_table.c.scope == scope, then)
+            gone += unit.execute(found).rowcount
+    return gone
 
 
 def _sealed(call: RepeatableCall, claim: str, text: bytes) -> bytes:

@@ -1,5 +1,4 @@
-"""Erasing what calls said: the row stays, with its id, times, tokens and cost; its content does not.
-"""
+"""Erasing what calls said: the row stays, with its id, times, tokens and cost."""
 
 from __future__ import annotations
 
@@ -86,7 +85,9 @@ def _count(unit: ReadUnit, wanted: ColumnElement[bool]) -> int:
 
 def _calls(unit: ReadUnit, wanted: ColumnElement[bool], limit: int) -> list[Call]:
     columns = (_table.c.id, _table.c.created_at, _table.c.key_id, _table.c.attempts)
-    statement = select(*columns).where(wanted).order_by(_table.c.created_at, _table.c.id).limit(limit)
+    statement = (
+        select(*columns).where(wanted).order_by(_table.c.created_at, _table.c.id).limit(limit)
+    )
     return [_call(row) for row in unit.execute(statement)]
 
 

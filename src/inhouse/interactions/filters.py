@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, func
+from sqlalchemy import ColumnElement, FromClause, Table, func
 
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import canonical_json
@@ -40,7 +40,7 @@ class Facets:
             if name != but
         )
 
-    def where(self, table: Table) -> list[ColumnElement[bool]]:
+    def where(self, table: FromClause) -> list[ColumnElement[bool]]:
         """As conditions on ``interaction`` or ``activity``."""
         return [_equal(table, name, value) for name, value in self.given().items()]
 
@@ -97,6 +97,6 @@ def read_tag(text: str) -> tuple[str, str] | None:
     return name, value
 
 
-def _equal(table: Table, name: str, value: str) -> ColumnElement[bool]:
+def _equal(table: FromClause, name: str, value: str) -> ColumnElement[bool]:
     column = table.c[name]
     return column.is_(None) if value == "" and column.nullable else column == value

@@ -21,12 +21,12 @@ from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.interactions.counts import hours_in
 from inhouse.interactions.entry import InteractionRecord
-from inhouse.interactions.filters import Facets, Span, contains, has_tag
+from inhouse.interactions.filters import FACETS, Facets, Span, contains, has_tag
 from inhouse.interactions.hours import HOUR, moment_of
 from inhouse.interactions.tables import Activity, Interaction
 
 MOST: Final = 1000
-SEARCHED: Final = 20_000
+SEARCHED: Final = 10_000
 """Calls that one search for a text reads at most."""
 _HOURS_AT_ONCE: Final = 24
 _TICK: Final = timedelta(microseconds=1)
@@ -127,10 +127,12 @@ def search(
 
 
 def newest_tags(unit: ReadUnit, facets: Facets, span: Span, most: int) -> list[dict[str, str]]:
-    """The tags of those that have any among the newest ``most`` calls in a span."""
-    inside = and_(*facets.where(_table), *span.where(_table))
-    newest = select(_table.c.tags).where(inside).order_by(_table.c.created_at.desc()).limit(most)
-    return [row.tags for row in unit.execute(newest) if row.tags]
+    """The tags of those that match, and have any, among the newest ``most`` calls in a span."""
+    columns = [_table.c[name] for name in ("tags", *FACETS)]
+    newest = select(*columns).where(*span.where(_table)).order_by(_table.c.created_at.desc())
+    among = newest.limit(most).subquery()
+    statement = select(among.c.tags).where(among.c.tags.is_not(None), *facets.where(among))
+    return [row.tags for row in unit.execute(statement) if row.tags]
 
 
 def _page(

@@ -108,8 +108,8 @@ class Activity(Base):
 class Erasure(Base):
     """That a subject's data, or data of a certain age, was erased; what remains is counts.
 
-    ``id`` is that of the job, which adds to the row with every batch and sets ``finished_at`` at its
-    end. ``subject`` is the salted hash, null for a purge by age. ``counts`` is {interactions,
+    ``id`` is that of the job, which adds to the row with every batch and sets ``finished_at`` at
+    its end. ``subject`` is the salted hash, null for a purge by age. ``counts`` is {interactions,
     feedback, imported, examples}; ``snapshots`` are the ids of those that held some of it, and
     ``versions`` the references of versions that were trained from them.
     """
