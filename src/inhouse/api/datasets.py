@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from inhouse.api.depends import OfTask, Operator, PathId, Reader, Wired
-from inhouse.client.control import Dataset, DatasetBuild
+from inhouse.api.depends import Limit, OfTask, Operator, PathId, Reader, Wired
+from inhouse.client.control import Dataset
 from inhouse.client.datasets import (
     BadRow,
+    DatasetBuild,
+    DatasetCard,
+    DatasetDiff,
     DatasetImport,
     DatasetImported,
     FileFormat,
     SplitName,
 )
+from inhouse.datasets.card import make_card
+from inhouse.datasets.card_words import card_markdown
+from inhouse.datasets.diff import compare
 from inhouse.datasets.export import write_snapshot
 from inhouse.datasets.formats.choose import ENDINGS, MEDIA_TYPES
 from inhouse.datasets.ingest import import_file
-from inhouse.datasets.snapshot import BuildSettings, build, get, list_snapshots
+from inhouse.datasets.near import NearMethod, NearSettings
+from inhouse.datasets.snapshot import BuildSettings, build_unlocked, get, list_snapshots
 
 router = APIRouter(tags=["datasets"])
+What = Literal["added", "removed", "target", "input", "split", "weight", "quality"]
 _NAMED = 100
 _PIECE = 1 << 16
 _FILES: dict[int | str, dict[str, Any]] = {
@@ -49,9 +58,16 @@ def list_datasets(app: Wired, _: Reader, *, task: OfTask = None) -> list[Dataset
 def build_dataset(request: DatasetBuild, app: Wired, _: Operator) -> Dataset:
     """Freeze the examples of a task. The same examples give the same snapshot again."""
     spec = app.catalog.get(request.task)
-    settings = BuildSettings(since=request.since, until=request.until)
-    with app.database.write() as unit:
-        return Dataset.model_validate(build(unit, spec, settings=settings, at=app.clock.now()))
+    asked = request.near
+    near = NearSettings(method=NearMethod(asked.method), words=asked.words, meaning=asked.meaning)
+    built = build_unlocked(
+        app.database,
+        spec,
+        settings=BuildSettings(since=request.since, until=request.until, near=near),
+        at=app.clock.now(),
+        open_encoder=app.open_encoder,
+    )
+    return Dataset.model_validate(built)
 
 
 @router.get("/v1/datasets/{snapshot_id}")
@@ -59,6 +75,42 @@ def show_dataset(snapshot_id: PathId, app: Wired, _: Reader) -> Dataset:
     """One dataset snapshot."""
     with app.database.read() as unit:
         return Dataset.model_validate(get(unit, snapshot_id))
+
+
+@router.get("/v1/datasets/{snapshot_id}/card")
+def show_card(snapshot_id: PathId, app: Wired, _: Reader) -> DatasetCard:
+    """The data card of a snapshot, as fields and as Markdown."""
+    with app.database.read() as unit:
+        card = make_card(unit, get(unit, snapshot_id))
+    return DatasetCard.model_validate({**asdict(card), "markdown": card_markdown(card)})
+
+
+@router.get("/v1/datasets/{snapshot_id}/diff/{other_id}")
+def compare_datasets(
+    snapshot_id: PathId,
+    other_id: PathId,
+    app: Wired,
+    _: Reader,
+    *,
+    what: Annotated[What | None, Query(description="Only changes of this.")] = None,
+    after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="Only those behind.")] = -1,
+    limit: Limit = 50,
+) -> DatasetDiff:
+    """What changed from one snapshot of a task to another."""
+    with app.database.read() as unit:
+        found = compare(unit, get(unit, snapshot_id), get(unit, other_id))
+    wanted = [one for one in found.changes if what is None or what in one.what]
+    page = wanted[after + 1 : after + 1 + limit]
+    last = after + len(page)
+    shown = asdict(replace(found, changes=()))
+    return DatasetDiff.model_validate(
+        {
+            **shown,
+            "items": [asdict(change) for change in page],
+            "next": last if last + 1 < len(wanted) else None,
+            "total": len(wanted),
+        }
+    )
 
 
 @router.post("/v1/datasets/import")

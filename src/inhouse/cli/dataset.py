@@ -16,6 +16,8 @@ app = typer.Typer(name="dataset", help="Examples and their snapshots.", no_args_
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Task = Annotated[str, typer.Argument(help="Name of the task.")]
+Named = Annotated[str, typer.Argument(help="Id, first characters of its hash, or latest.")]
+Whose = Annotated[str | None, typer.Option(help="Whose latest, or only of this task.")]
 Moment = Annotated[str | None, typer.Option(help="ISO 8601; UTC where it names no zone.")]
 Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the groups.")]
 Format = Annotated[
@@ -97,11 +99,23 @@ def build(
     test_after: Moment = None,
     since: Moment = None,
     until: Moment = None,
+    near: Annotated[
+        str,
+        typer.Option(
+            help="How near repeats are kept in one split: text (by words), embedding (by words and "
+            "meaning; wants the base minilm-l6 in the ModelStore) or off."
+        ),
+    ] = "text",
+    near_threshold: Annotated[
+        float | None,
+        typer.Option(help="How alike near texts are: of words 0.6, of meaning 0.9 by default."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Freeze what there is to learn from. The same content is the same snapshot."""
     from inhouse.cli.context import open_context
     from inhouse.datasets import snapshot
+    from inhouse.datasets.near import near_settings
     from inhouse.datasets.split import SplitSettings
 
     shares = {"test": test_fraction, "valid": valid_fraction}
@@ -114,11 +128,16 @@ def build(
         ),
         since=_moment(since),
         until=_moment(until),
+        near=near_settings(near, near_threshold),
     )
     context = open_context()
-    spec = context.app.catalog.get(task)
-    with context.app.database.write() as unit:
-        built = snapshot.build(unit, spec, settings=settings, at=context.app.clock.now())
+    built = snapshot.build_unlocked(
+        context.app.database,
+        context.app.catalog.get(task),
+        settings=settings,
+        at=context.app.clock.now(),
+        open_encoder=lambda: context.app.open_encoder(),
+    )
     _print(built, as_json=as_json)
 
 
@@ -140,8 +159,8 @@ def list_all(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJs
 
 @app.command()
 def show(
-    snapshot: Annotated[str, typer.Argument(help="Id, first characters of its hash, or latest.")],
-    task: Annotated[str | None, typer.Option(help="Whose latest, or only of this task.")] = None,
+    snapshot: Named,
+    task: Whose = None,
     as_json: AsJson = False,
 ) -> None:
     """One snapshot: sizes, labels, and what was left out why."""
@@ -154,12 +173,46 @@ def show(
 
 
 @app.command()
+def card(snapshot: Named, task: Whose = None, as_json: AsJson = False) -> None:
+    """The data card of a snapshot, as Markdown: what it holds, whence, and what it cannot show."""
+    from inhouse.cli.context import open_context
+    from inhouse.datasets.card import make_card
+    from inhouse.datasets.card_words import card_markdown
+    from inhouse.datasets.snapshot import get
+
+    context = open_context()
+    with context.app.database.read() as unit:
+        found = make_card(unit, get(unit, snapshot, task))
+    if as_json:
+        context.print_json(found)
+    else:
+        typer.echo(card_markdown(found), nl=False)
+
+
+@app.command()
+def diff(before: Named, after: Named, task: Whose = None, as_json: AsJson = False) -> None:
+    """What changed from one snapshot to another; --json names every example."""
+    from inhouse.cli.context import open_context
+    from inhouse.cli.dataset_diff import print_diff
+    from inhouse.datasets.diff import compare
+    from inhouse.datasets.snapshot import get
+
+    context = open_context()
+    with context.app.database.read() as unit:
+        found = compare(unit, get(unit, before, task), get(unit, after, task))
+    if as_json:
+        context.print_json(found)
+    else:
+        print_diff(found)
+
+
+@app.command()
 def export(
-    snapshot: Annotated[str, typer.Argument(help="Id, first characters of its hash, or latest.")],
+    snapshot: Named,
     file_format: Annotated[
         str, typer.Option("--format", help="csv, jsonl, chat, parquet, conll or docbin.")
     ] = "jsonl",
-    task: Annotated[str | None, typer.Option(help="Whose latest, or only of this task.")] = None,
+    task: Whose = None,
     split: Annotated[
         str | None, typer.Option(help="Only train, valid or test; all of them by default.")
     ] = None,

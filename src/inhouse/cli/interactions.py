@@ -7,9 +7,14 @@ from typing import Annotated
 import typer
 
 from inhouse.cli.interactions_export import export
+from inhouse.cli.interactions_purge import erasures, purge
+from inhouse.cli.lineage import of_interaction
 
 app = typer.Typer(name="interactions", help="Recorded calls.", no_args_is_help=True)
 app.command()(export)
+app.command()(purge)
+app.command()(erasures)
+app.command("lineage")(of_interaction)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inhouse.cli.routes_who import who
+
 if TYPE_CHECKING:
     from inhouse.registry.routes import Route
 
 app = typer.Typer(name="routes", help="Routes: who answers a task.", no_args_is_help=True)
+app.command()(who)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept with the revision.")]

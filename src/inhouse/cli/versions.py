@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inhouse.cli.lineage import of_version
+
 if TYPE_CHECKING:
     from inhouse.registry.versions import Version
 
 app = typer.Typer(name="versions", help="Model versions.", no_args_is_help=True)
+app.command("lineage")(of_version)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept with the version.")]

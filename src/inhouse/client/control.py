@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
@@ -122,14 +122,6 @@ class Dataset(Answer):
     counts: dict[str, Any]
     dropped: dict[str, Any]
     created_at: datetime
-
-
-class DatasetBuild(Request):
-    """Freeze the examples of a task as they are now, of what was recorded in ``[since, until)``."""
-
-    task: Name
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
 
 
 class TrainingRun(Answer):

@@ -1,12 +1,13 @@
-"""What travels on the routes that bring examples in and out."""
+"""What travels on the routes that bring examples in and out, freeze and compare them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from inhouse.client.control import Answer, Name, Request
+from inhouse.client.control import Answer, Dataset, Name, Request
 
 TextFormat = Literal["csv", "jsonl", "chat", "conll"]
 FileFormat = Literal["csv", "jsonl", "chat", "parquet", "conll", "docbin"]
@@ -44,3 +45,109 @@ class DatasetImported(Answer):
     bad: int
     named: Annotated[list[BadRow], Field(description="The first 100.")]
     unread: dict[str, int]
+
+
+class NearRepeats(Request):
+    """How near repeats are found: by ``text`` (words), by ``embedding`` (words and meaning; the
+    encoder must be in the ModelStore), or not at all. ``words``: least share of runs of three words
+    in common; ``meaning``: least cosine."""
+
+    method: Literal["text", "embedding", "off"] = "text"
+    words: Annotated[float, Field(gt=0, le=1)] = 0.6
+    meaning: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+
+class DatasetBuild(Request):
+    """Freeze the examples of a task as they are now, of what was recorded in ``[since, until)``."""
+
+    task: Name
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    near: NearRepeats = Field(default_factory=NearRepeats)
+
+
+class DatasetSide(Answer):
+    """An example as one of two snapshots has it; the ``input`` of an erased one is no text."""
+
+    input: Any
+    target: dict[str, Any]
+    split: str
+    weight: float
+    quality: float
+
+
+class DatasetChange(Answer):
+    """A text that is not in both snapshots alike. ``what``: added, removed, or the fields (target,
+    input, split, weight, quality) that differ."""
+
+    what: list[str]
+    before: DatasetSide | None
+    after: DatasetSide | None
+
+
+class LabelChange(Answer):
+    """Examples with a label that came and went; a changed target counts on both sides."""
+
+    label: str
+    added: int
+    removed: int
+
+
+class SplitMove(Answer):
+    """Examples that went from one split to another."""
+
+    before: str
+    after: str
+    examples: int
+
+
+class DatasetDiff(Answer):
+    """Two snapshots of a task compared. ``same``: examples alike in both; ``counts``: changes by
+    what changed; ``settings``: by name, [before, after]. ``items``: changes in their order;
+    ``next`` is the ``after`` of the page that follows, if any, ``total`` counts all that match."""
+
+    before: Dataset
+    after: Dataset
+    same: int
+    counts: dict[str, int]
+    labels: list[LabelChange]
+    moves: list[SplitMove]
+    settings: dict[str, list[Any]]
+    items: list[DatasetChange]
+    next: int | None
+    total: int
+
+
+class Disagreement(Answer):
+    """Two near texts whose targets contradict each other."""
+
+    text: str
+    target: dict[str, Any]
+    other: str
+    other_target: dict[str, Any]
+
+
+class DatasetCard(Answer):
+    """A snapshot described: sizes, labels and their shares, where it came from, what was left out,
+    near repeats, lengths, agreement, and ``limits`` in words. ``command`` builds it again while the
+    data is as it was; ``markdown`` is the card as a document. No author is named."""
+
+    task: str
+    task_revision: str
+    id: str
+    content_hash: str
+    created_at: datetime
+    command: str
+    sizes: dict[str, int]
+    labels: dict[str, dict[str, int]]
+    balance: dict[str, float]
+    values: dict[str, Any]
+    sources: dict[str, int]
+    facts: dict[str, Any]
+    settings: dict[str, Any]
+    dropped: dict[str, int]
+    near: dict[str, Any]
+    disagreements: list[Disagreement]
+    erased: int
+    limits: list[str]
+    markdown: str

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import NewType
 from uuid import UUID
 
+from inhouse.core.errors import Invalid
+
 InteractionId = NewType("InteractionId", str)
 FeedbackId = NewType("FeedbackId", str)
 ExampleId = NewType("ExampleId", str)
@@ -22,6 +24,7 @@ EvaluationId = NewType("EvaluationId", str)
 JobId = NewType("JobId", str)
 KeyId = NewType("KeyId", str)
 
+_VERSION = 7
 _RANDOM_BYTES = 10
 _DRAWN_AT_ONCE = 4_000
 _lock = threading.Lock()
@@ -69,8 +72,17 @@ def _format(value: int) -> str:
 
 
 def created_at(identifier: str) -> datetime:
-    """The time that a UUIDv7 carries, in UTC, to the millisecond."""
-    return datetime.fromtimestamp((UUID(identifier).int >> 80) / 1000, tz=UTC)
+    """The time that a UUIDv7 carries, in UTC, to the millisecond.
+
+    Raises Invalid (code ``id``) for what carries none: no UUIDv7, or one from behind the year 9999.
+    """
+    try:
+        found = UUID(identifier)
+        if found.version == _VERSION:
+            return datetime.fromtimestamp((found.int >> 80) / 1000, tz=UTC)
+    except ValueError:
+        pass
+    raise Invalid(f"{identifier!r} is none of our ids", code="id", hint="ids are UUIDv7")
 
 
 def is_id(text: str) -> bool:

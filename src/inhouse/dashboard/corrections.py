@@ -86,7 +86,7 @@ def _number(spec: TaskSpec, text: str) -> float:
 def _json(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Invalid(
             f"the correction is no JSON: {error}", code="output", hint="mend it and save again"
         ) from None

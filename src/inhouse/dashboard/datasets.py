@@ -10,7 +10,7 @@ from starlette.responses import Response
 from inhouse.core.errors import Invalid
 from inhouse.dashboard import datasets_view as view
 from inhouse.dashboard.recipe_forms import recipe_forms
-from inhouse.dashboard.shell import Operating, Reading
+from inhouse.dashboard.shell import Operating, Reading, whole_number
 from inhouse.dashboard.tasks_view import brief, pieces
 from inhouse.datasets import browse
 from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, get, list_snapshots
@@ -92,9 +92,9 @@ def _chosen(query: dict[str, str]) -> dict[str, Any]:
     split = query.get("split") or None
     if split is not None and split not in view.SPLITS:
         raise Invalid(f"there is no split {split!r}", code="split", hint="train, valid or test")
-    after = query.get("after", "")
+    after = whole_number(query.get("after", ""))
     return {
         "split": split,
         "label": query.get("label") or None,
-        "after": int(after) if after.isdecimal() else -1,
+        "after": -1 if after is None else after,
     }

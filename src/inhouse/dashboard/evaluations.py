@@ -12,7 +12,7 @@ from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError
 from inhouse.dashboard import evaluations_view as view
 from inhouse.dashboard.evaluations_charts import trust_chart, value_chart
-from inhouse.dashboard.shell import Reading
+from inhouse.dashboard.shell import Reading, whole_number
 from inhouse.dashboard.tasks_view import brief, pieces
 from inhouse.datasets import snapshot
 from inhouse.db.unit import ReadUnit
@@ -124,4 +124,4 @@ def _labels(found: Answers) -> list[str]:
 
 
 def _offset(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return whole_number(text) or 0

@@ -54,7 +54,7 @@ class Way:
 
 
 def sentence(found: Overview) -> str:
-    """Who answered how much, and how many tasks still need a general model."""
+    """Who answered how much, and how many tasks needed a general model."""
     if not found.answered:
         return (
             f"No call of a task was answered in the last {PERIODS[found.period]}."
@@ -67,8 +67,8 @@ def sentence(found: Overview) -> str:
     calls = plural(found.answered, "answered call")
     rest = {
         0: "No task needed a general model.",
-        1: "One task still needs a general model.",
-    }.get(need, f"{number(need)} tasks still need a general model.")
+        1: "One task needed a general model.",
+    }.get(need, f"{number(need)} tasks needed a general model.")
     return f"Own models gave {share} of {calls} in the last {PERIODS[found.period]}. {rest}"
 
 

@@ -77,6 +77,15 @@ def safe_path(path: str) -> str:
     return path if is_plain and path.startswith("/") and not path.startswith("//") else "/"
 
 
+def path_of(url: str) -> str:
+    """Path and query of an address; ``/`` for one that cannot be read."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "/"
+    return safe_path(f"{parts.path}?{parts.query}" if parts.query else parts.path)
+
+
 def _site(origin: str) -> str:
     try:
         return urlsplit(origin).netloc.lower()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 import jinja2
 from fastapi import Depends
@@ -30,6 +30,7 @@ from inhouse.dashboard.security import (
     check_form,
     csrf_token,
     is_encrypted,
+    path_of,
     safe_path,
 )
 from inhouse.db.dialects import table_of
@@ -45,6 +46,7 @@ _KEYS: Final = "inhouse_keys"
 _TOAST_S: Final = 60
 _THEMES: Final = ("light", "dark")
 _MOST_FIELDS: Final = 1000
+_LARGEST: Final = 2**31 - 1
 
 
 @dataclass(kw_only=True)
@@ -113,7 +115,7 @@ class Page:
         """Path and query of the page that is being looked at."""
         url = self.request.url
         if self.fragment and (current := self.request.headers.get("hx-current-url")):
-            url = urlsplit(current)  # type: ignore[assignment]
+            return path_of(current)
         return safe_path(f"{url.path}?{url.query}" if url.query else url.path)
 
     def may(self, permission: str) -> bool:
@@ -173,6 +175,15 @@ class Page:
             return ""
         target = self.request.headers.get("hx-target", "").replace("-", "_")
         return target if target in template.blocks else "content"
+
+
+def whole_number(text: str) -> int | None:
+    """A whole number of an address or a form, as the database has them: from 0 to 2^31 - 1. None
+    for anything else."""
+    if not text.isdecimal() or len(text) > len(str(_LARGEST)):
+        return None
+    found = int(text)
+    return found if found <= _LARGEST else None
 
 
 def site_of(request: Request) -> Site:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -21,6 +21,7 @@ from inhouse.db.unit import ReadUnit
 from inhouse.feedback.quality import Vote, settle
 from inhouse.feedback.submit import TARGETS, FeedbackKind
 from inhouse.feedback.tables import Feedback
+from inhouse.interactions.erase import ERASED
 from inhouse.interactions.pseudonym import pseudonym
 from inhouse.interactions.tables import Interaction
 from inhouse.tasks import outputs
@@ -62,10 +63,30 @@ def count_authors(unit: ReadUnit, examples: Sequence[Example]) -> int:
     """How many people stand behind corrected examples; those without a name count as one."""
     ids = [one for example in examples for one in example.origin.get("feedback_ids", ())]
     found: set[str | None] = set()
-    for start in range(0, len(ids), _CHUNK):
-        these = _feedback.c.id.in_(ids[start : start + _CHUNK])
-        found.update(unit.scalars(select(_feedback.c.author).where(these).distinct()))
+    for these in _pieces(ids):
+        said = select(_feedback.c.author).where(_feedback.c.id.in_(these)).distinct()
+        found.update(unit.execute(said).scalars())
     return len(found)
+
+
+def all_there(unit: ReadUnit, examples: Sequence[Example]) -> bool:
+    """Whether nothing that these examples came from was erased since they were collected."""
+    origins = [example.origin for example in examples]
+    calls = {origin["interaction_id"] for origin in origins if "interaction_id" in origin}
+    rows = {origin["imported_id"] for origin in origins if "imported_id" in origin}
+    call, row = _interaction.c, _imported.c
+    kept = sum(_count(unit, call.id.in_(ids), call.input != ERASED) for ids in _pieces(calls))
+    kept += sum(_count(unit, row.id.in_(ids)) for ids in _pieces(rows))
+    return kept == len(calls) + len(rows)
+
+
+def _count(unit: ReadUnit, *wanted: ColumnElement[bool]) -> int:
+    return unit.execute(select(func.count()).where(*wanted)).scalar_one()
+
+
+def _pieces(ids: Collection[str]) -> Iterator[list[str]]:
+    ordered = sorted(ids)
+    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
 
 
 def _from_feedback(

@@ -96,8 +96,8 @@ def _newest(examples: Sequence[Example]) -> tuple[bool, tuple[datetime, bytes]]:
 
 
 def age(example: Example) -> tuple[datetime, bytes]:
-    """Sorts oldest first; of the same instant, by content and group, whatever order they came in. What
-    is left to the origin changes nothing that a snapshot is named by."""
+    """Sorts oldest first; of the same instant, by content and group, whatever order they came in.
+    What is left to the origin changes nothing that a snapshot is named by."""
     content = [example.content_hash, example.group, example.input, dict(example.origin)]
     return (example.occurred_at or _NEVER, canonical_json(content))
 

@@ -8,10 +8,40 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from inhouse.datasets.example import Example
+from inhouse.datasets.example import Example, Split
+from inhouse.tasks.spec import TaskKind, TaskSpec
 
 _QUANTILES = {"least": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "most": 1.0}
 _DIGITS = 6
+
+
+def counts_of(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, Any]:
+    """Examples by split; ``labels`` by split where the task has some, ``values`` of a score."""
+    by_split = {split.value: [e for e in examples if e.split == split] for split in Split}
+    counts: dict[str, Any] = {split: len(members) for split, members in by_split.items()}
+    if spec.labels:
+        counts["labels"] = {split: _labels(spec, members) for split, members in by_split.items()}
+    elif spec.kind is TaskKind.SCORE:
+        counts["values"] = {split: _values(members) for split, members in by_split.items()}
+    return counts
+
+
+def _labels(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, int]:
+    """Examples of every label of a choice; spans of every type."""
+    found = Counter(
+        labelled["label"]
+        for example in examples
+        for labelled in example.target.get("spans", (example.target,))
+    )
+    return {label: found[label] for label in spec.labels}
+
+
+def _values(examples: Sequence[Example]) -> dict[str, float] | None:
+    values = [float(example.target["value"]) for example in examples]
+    if not values:
+        return None
+    mean = math.fsum(values) / len(values)
+    return {"mean": round(mean, 6), "min": min(values), "max": max(values)}
 
 
 def facts_of(examples: Sequence[Example], authors: int) -> dict[str, Any]:

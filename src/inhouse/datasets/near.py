@@ -59,6 +59,24 @@ class NearSettings:
                 )
 
 
+def near_settings(method: str, threshold: float | None = None) -> NearSettings:
+    """Settings by the name of a method and the threshold of what it compares by. Raises Invalid
+    (``near-method``, ``near-threshold``)."""
+    try:
+        chosen = NearMethod(method)
+    except ValueError:
+        raise Invalid(
+            f"near repeats are not found by {method!r}",
+            code="near-method",
+            hint="text, embedding or off",
+        ) from None
+    if threshold is None:
+        return NearSettings(method=chosen)
+    if chosen is NearMethod.EMBEDDING:
+        return NearSettings(method=chosen, meaning=threshold)
+    return NearSettings(method=chosen, words=threshold)
+
+
 class Scan(Protocol):
     """Texts that are looked at one after another, by their position, in ascending order."""
 
@@ -246,7 +264,7 @@ def disagree(spec: TaskSpec, one: Example, other: Example) -> bool:
 
 
 def _spans_differ(one: Example, other: Example) -> bool:
-    """Whether words that both texts have are labelled in one and not, or otherwise, in the other."""
+    """Whether words that both texts have are labelled in one, and otherwise or not in the other."""
     return any(
         words in b.input and label not in labels_of(b).get(words, ())
         for a, b in ((one, other), (other, one))

@@ -1,8 +1,7 @@
-"""Freezing examples: collect, deduplicate, join near repeats, split, name by content, store once."""
+"""Freezing examples: collect, deduplicate, split, name by content, store once."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,17 +15,17 @@ from inhouse.core.errors import Invalid, NotFound, Unavailable
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import is_id, new_id
 from inhouse.datasets import near
-from inhouse.datasets.curate import Curated, collect, count_authors
+from inhouse.datasets.curate import Curated, all_there, collect, count_authors
 from inhouse.datasets.dedupe import dedupe
-from inhouse.datasets.example import DropReason, Example, Split, check_learnable
-from inhouse.datasets.facts import facts_of
+from inhouse.datasets.example import DropReason, Example, check_learnable
+from inhouse.datasets.facts import counts_of, facts_of
 from inhouse.datasets.near import Encoder, NearMethod, NearSettings, OpenEncoder
 from inhouse.datasets.split import SplitSettings, assign
 from inhouse.datasets.tables import Snapshot, SnapshotExample
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.interactions.erase import ERASED
-from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.tasks.spec import TaskSpec
 
 LATEST = "latest"
 _snapshot = table_of(Snapshot)
@@ -115,14 +114,17 @@ def build_unlocked(
     at: datetime,
     open_encoder: OpenEncoder | None = None,
 ) -> SnapshotRecord:
-    """As ``build``, but nobody who writes waits while the examples are read and compared."""
+    """As ``build``, but nobody who writes waits while the examples are read and compared. When some
+    of it is erased meanwhile, it begins anew."""
     encoder = _encoder(settings.near, open_encoder)
     check_learnable(spec)
-    with database.read() as unit:
-        curated = collect(unit, spec, since=settings.since, until=settings.until)
-    arranged = _arrange(spec, curated, settings, encoder)
-    with database.write() as unit:
-        return _freeze(unit, spec, arranged, at)
+    while True:
+        with database.read() as reading:
+            curated = collect(reading, spec, since=settings.since, until=settings.until)
+        arranged = _arrange(spec, curated, settings, encoder)
+        with database.write() as unit:
+            if all_there(unit, arranged.examples):
+                return _freeze(unit, spec, arranged, at)
 
 
 def get(unit: ReadUnit, name: str, task: str | None = None) -> SnapshotRecord:
@@ -264,7 +266,7 @@ def _freeze(unit: WriteUnit, spec: TaskSpec, arranged: _Arranged, at: datetime) 
         "content_hash": _hash(spec, examples),
         "settings": dict(arranged.settings),
         "counts": {
-            **_counts(spec, examples),
+            **counts_of(spec, examples),
             "near": dict(arranged.near),
             "facts": facts_of(examples, count_authors(unit, examples)),
         },
@@ -303,34 +305,6 @@ def _store_examples(unit: WriteUnit, snapshot_id: str, examples: Sequence[Exampl
 def _hash(spec: TaskSpec, examples: Sequence[Example]) -> str:
     content = sorted([example.content_hash, example.split] for example in examples)
     return digest_of({"task": spec.name, "revision": spec.revision, "examples": content})
-
-
-def _counts(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, Any]:
-    by_split = {split.value: [e for e in examples if e.split == split] for split in Split}
-    counts: dict[str, Any] = {split: len(members) for split, members in by_split.items()}
-    if spec.labels:
-        counts["labels"] = {split: _labels(spec, members) for split, members in by_split.items()}
-    elif spec.kind is TaskKind.SCORE:
-        counts["values"] = {split: _values(members) for split, members in by_split.items()}
-    return counts
-
-
-def _labels(spec: TaskSpec, examples: Sequence[Example]) -> dict[str, int]:
-    """Examples of every label of a choice; spans of every type."""
-    found = Counter(
-        labelled["label"]
-        for example in examples
-        for labelled in example.target.get("spans", (example.target,))
-    )
-    return {label: found[label] for label in spec.labels}
-
-
-def _values(examples: Sequence[Example]) -> dict[str, float] | None:
-    values = [float(example.target["value"]) for example in examples]
-    if not values:
-        return None
-    mean = math.fsum(values) / len(values)
-    return {"mean": round(mean, 6), "min": min(values), "max": max(values)}
 
 
 def _plain(settings: BuildSettings, encoder: Encoder | None) -> dict[str, Any]:

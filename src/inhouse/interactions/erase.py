@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit, WriteUnit
@@ -88,8 +88,4 @@ def _calls(unit: ReadUnit, wanted: ColumnElement[bool], limit: int) -> list[Call
     statement = (
         select(*columns).where(wanted).order_by(_table.c.created_at, _table.c.id).limit(limit)
     )
-    return [_call(row) for row in unit.execute(statement)]
-
-
-def _call(row: Row[Any]) -> Call:
-    return Call(row.id, row.created_at, row.key_id, row.attempts)
+    return [Call(*row) for row in unit.execute(statement)]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from sqlalchemy import Row, select, update
 
 from inhouse.core.clock import Clock
-from inhouse.core.states import RUNS
+from inhouse.core.states import RUNS, JobStatus
 from inhouse.datasets import erase as examples
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.log import empty_log
@@ -80,16 +80,26 @@ def held(unit: ReadUnit, subject: str) -> Held:
 
 
 def request_subject(unit: WriteUnit, subject: str, *, actor: str, at: datetime) -> JobRecord:
-    """Queue the erasure of everything of a subject. The job knows it by its pseudonym only."""
-    arguments = {"subject": pseudonym(salt_of(unit), subject), "before": None, "actor": actor}
-    return queue.enqueue(unit, JOB, arguments, at=at)
+    """Queue the erasure of everything of a subject, or return the job that has not ended. The job
+    knows the subject by its pseudonym only."""
+    hidden = pseudonym(salt_of(unit), subject)
+    return _request(unit, {"subject": hidden, "before": None}, actor, at)
 
 
 def request_before(unit: WriteUnit, before: datetime, *, actor: str, at: datetime) -> JobRecord:
-    """Queue the erasure of calls that began before a moment, and of what was said about them.
-    Imported examples stay: they have no age of their own."""
-    arguments = {"subject": None, "before": before.isoformat(), "actor": actor}
-    return queue.enqueue(unit, JOB, arguments, at=at)
+    """Queue the erasure of calls that began before a moment, and of what was said about them, or
+    return the job that has not ended. Imported examples stay: they have no age of their own."""
+    return _request(unit, {"subject": None, "before": before.isoformat()}, actor, at)
+
+
+def _request(
+    unit: WriteUnit, wanted: Mapping[str, str | None], actor: str, at: datetime
+) -> JobRecord:
+    for status in (JobStatus.QUEUED, JobStatus.RUNNING):
+        for job in queue.list_jobs(unit, status=status, name=JOB):
+            if wanted.items() <= job.arguments.items():
+                return job
+    return queue.enqueue(unit, JOB, {**wanted, "actor": actor}, at=at)
 
 
 def get(unit: ReadUnit, erasure_id: str) -> ErasureRecord | None:

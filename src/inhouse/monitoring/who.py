@@ -123,8 +123,5 @@ def _near(
     )
     mine = select(nearest).where(nearest.c.unit == hidden)
     statement = mine.order_by(order(nearest.c.created_at)).limit(SHOWN)
-    return [_did(row._mapping) for row in unit.execute(statement)]
-
-
-def _did(row: Mapping[str, Any]) -> Did:
-    return Did(**{name: row[name] for name in Did.__dataclass_fields__})
+    rows = unit.execute(statement).all()
+    return [Did(**{name: getattr(row, name) for name in Did.__slots__}) for row in rows]

@@ -13,20 +13,24 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from inhouse.core.errors import Invalid
 from inhouse.tasks.reading import Unparsable, json_in
 
 _MOST = 1000
+_MOST_QUOTES = 300
+_MOST_WORDS, _FEW_WORDS = 4, 10_000
+"""Distinct quotes have at most so many times the characters of the text, and so many more."""
 _SHOWN = 80
 _TEXT_KEYS = ("text", "quote", "entity", "span")
 _LABEL_KEYS = ("label", "type", "category")
 _LIST_KEYS = ("spans", "entities")
-_PIECE = re.compile(r"\s+|['‘’]|[\"“”]|.", re.DOTALL)
-_ALIKE = {"'": "['‘’]", "‘": "['‘’]", "’": "['‘’]"} | dict.fromkeys('"“”', '["“”]')
+_BLANKS = re.compile(r"\s+")
+_ALIKE = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "ς": "σ", "ſ": "s"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,9 @@ def parse_spans(name: str, labels: Sequence[str], said: str, text: str) -> list[
 
 def locate(quotes: Sequence[Quote], text: str) -> list[dict[str, Any]]:
     """Where the quotes stand, as spans sorted by place. Raises Unparsable that names the quote
-    which is not in the text, or which has two labels for one place."""
-    if len(quotes) > _MOST:
-        raise Unparsable(f"more than {_MOST} spans are named")
+    which is not in the text, or which has two labels for one place, and for more than 300 quotes,
+    or quotes with several times the words of the text."""
+    _check_work(quotes, text)
     places = _Places(text)
     put: dict[int, tuple[int, int]] = {}
     for index in _turns([quote.text for quote in quotes]):
@@ -92,11 +96,21 @@ def locate(quotes: Sequence[Quote], text: str) -> list[dict[str, Any]]:
     return sorted(spans, key=lambda span: (span["start"], span["end"]))
 
 
+def _check_work(quotes: Sequence[Quote], text: str) -> None:
+    """Placing takes time by quotes times text, and it may run where calls are answered."""
+    if len(quotes) > _MOST_QUOTES:
+        raise Unparsable(f"more than {_MOST_QUOTES} quotes are named")
+    said = sum(len(words) for words in {quote.text for quote in quotes})
+    if said > _MOST_WORDS * len(text) + _FEW_WORDS:
+        raise Unparsable("the quotes say far more than the text")
+
+
 class _Places:
     """The places of a text that are still free."""
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._words = _Words(text)
         self._taken = bytearray(len(text))
         self._labels: dict[tuple[int, int], str] = {}
         self._left: dict[str, list[tuple[int, int]]] = {}
@@ -106,7 +120,7 @@ class _Places:
         """The first free place between two, else the first; None when longer quotes, or the same
         one said before, have them all."""
         if quote.text not in self._left:
-            self._left[quote.text] = _occurrences(quote.text, self._text)
+            self._left[quote.text] = self._words.places(quote.text)
             self._lost[quote.text] = set()
             if not self._left[quote.text]:
                 raise Unparsable(f"{_short(quote.text)} is not in the text")
@@ -149,23 +163,62 @@ def _has_words(long: str, short: str) -> bool:
     return at >= 0 and long != short and _whole(long, at, at + len(short))
 
 
-def _occurrences(quote: str, text: str) -> list[tuple[int, int]]:
-    """Where a quote stands, in order: as whole words, else anywhere; as it is said, else however it
-    is written."""
-    exact = [(m.start(), m.end()) for m in re.finditer(re.escape(quote), text)]
-    if whole := [place for place in exact if _whole(text, *place)]:
-        return whole
-    loose = [(m.start(), m.end()) for m in _loosely(quote).finditer(text)]
-    return [place for place in loose if _whole(text, *place)] or exact or loose
+class _Words:
+    """A text in which quotes are searched, each in time by the text's length."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def places(self, quote: str) -> list[tuple[int, int]]:
+        """Where a quote stands, in order: as whole words, else anywhere; as it is said, else
+        however it is written."""
+        exact = list(_matches(quote, self._text))
+        if whole := self._whole(exact):
+            return whole
+        folded, _ = self._folded
+        wanted = _BLANKS.sub(" ", _alike(quote))
+        loose = [self._place(*match) for match in _matches(wanted, folded)]
+        return self._whole(loose) or exact or loose
+
+    def _whole(self, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [place for place in places if _whole(self._text, *place)]
+
+    @cached_property
+    def _folded(self) -> tuple[str, list[tuple[int, int]]]:
+        """The text with small letters and single blanks; and by place there, the longer blanks: how
+        many signs have been left out behind each."""
+        alike = _alike(self._text)
+        gone, left_out = 0, []
+        for blanks in _BLANKS.finditer(alike):
+            if (more := blanks.end() - blanks.start() - 1) > 0:
+                left_out.append((blanks.start() - gone, gone + more))
+                gone += more
+        return _BLANKS.sub(" ", alike), left_out
+
+    def _place(self, start: int, end: int) -> tuple[int, int]:
+        """A place of the folded text in the text."""
+        return self._unfolded(start), self._unfolded(end - 1) + 1
+
+    def _unfolded(self, at: int) -> int:
+        _, left_out = self._folded
+        before = bisect_left(left_out, (at, 0))
+        return at + (left_out[before - 1][1] if before else 0)
 
 
-def _loosely(quote: str) -> re.Pattern[str]:
-    def piece(match: re.Match[str]) -> str:
-        if match[0].isspace():
-            return r"\s+"
-        return _ALIKE.get(match[0]) or re.escape(match[0])
+def _matches(words: str, text: str) -> Iterator[tuple[int, int]]:
+    """Where words stand, without overlaps. ``find`` needs no more time for words that repeat."""
+    at = text.find(words)
+    while at >= 0:
+        yield at, at + len(words)
+        at = text.find(words, at + len(words))
 
-    return re.compile(_PIECE.sub(piece, quote), re.IGNORECASE)
+
+def _alike(text: str) -> str:
+    """The text with small letters and one kind of each quotation mark; every sign stays one."""
+    small = text.lower()
+    if len(small) != len(text):
+        small = "".join(sign.lower() if len(sign.lower()) == 1 else sign for sign in text)
+    return small.translate(_ALIKE)
 
 
 def _whole(text: str, start: int, end: int) -> bool:

@@ -1,0 +1,7 @@
+"""How traffic moves to a candidate: by evidence that may be looked at after every call.
+
+Enters: outcomes of both arms with the weight that was in force, and a plan. Leaves: decisions as
+values (wait, advance, hold, roll back, bake, finish), each with its reasons and its numbers.
+``sequential``, ``plan``, ``guardrails``, ``users`` and ``decide`` are pure; ``simulate`` runs them
+against truths that it knows (``truths``, ``scenarios``), beside rules that others use (``rivals``).
+"""

@@ -1,0 +1,253 @@
+"""What to do next with a rollout: a pure function of its plan, where it stands, and the evidence.
+
+It may be asked after every outcome, by any number of processes: the same question has the same
+answer, and what it guards against is bounded however often it is asked.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from inhouse.rollout.guardrails import Reading, ShadowReading
+from inhouse.rollout.plan import Plan, RolloutState
+
+_THRESHOLD_LEVEL: Final = 1000.0
+"""Evidence that an absolute threshold is kept, before full traffic."""
+_RUNNING: Final = frozenset(
+    {RolloutState.RAMPING, RolloutState.HELD, RolloutState.PAUSED, RolloutState.BAKING}
+)
+
+
+class Kind(StrEnum):
+    """What a decision does. All but WAIT are stored."""
+
+    WAIT = "wait"
+    RAMP = "ramp"
+    ADVANCE = "advance"
+    BAKE = "bake"
+    FINISH = "finish"
+    HOLD = "hold"
+    ROLL_BACK = "roll_back"
+    ABORT = "abort"
+
+
+class Check(NamedTuple):
+    """One condition: its name, whether it is met, what is there and what is needed."""
+
+    name: str
+    met: bool
+    value: float
+    needed: float
+
+    @property
+    def words(self) -> str:
+        """The condition in plain words."""
+        return _WORDS[self.name].format(value=self.value, needed=self.needed)
+
+
+_WORDS: Final = {
+    "outcomes": "{value:.0f} of {needed:.0f} outcomes of the candidate at this step",
+    "dwell": "{value:.0f} of {needed:.0f} seconds at this step",
+    "bake": "{value:.0f} of {needed:.0f} seconds of the bake period",
+    "certificate": "evidence that the candidate is not worse by more than the margin: "
+    "{value:.3g} of {needed:.3g}",
+    "calm": "no sign of fresh harm: {value:.3g}, must stay below {needed:.3g}",
+    "min_success": "failed calls of the candidate: {value:.1%}, at most {needed:.1%}",
+    "max_p95_s": "calls of the candidate over the time limit: {value:.1%}, at most {needed:.1%}",
+    "min_score": "mean error of the candidate: {value:.3f}, at most {needed:.3f}",
+    "min_success certified": "evidence that success is above its minimum: "
+    "{value:.3g} of {needed:.3g}",
+    "max_p95_s certified": "evidence that p95 is below its maximum: {value:.3g} of {needed:.3g}",
+    "min_score certified": "evidence that the score is above its minimum: "
+    "{value:.3g} of {needed:.3g}",
+    "harm": "the candidate is worse than the incumbent: evidence {value:.3g}, limit {needed:.3g}",
+    "fresh harm": "the candidate has become worse than the incumbent: evidence {value:.3g}, "
+    "limit {needed:.3g}",
+    "mismatch": "calls do not fall to the arms as the weights say: evidence {value:.3g}, "
+    "limit {needed:.3g}; something loses or moves calls of one arm",
+    "horizon": "no verdict after {value:.0f} outcomes (horizon {needed:.0f}); "
+    "what is not certain is not shipped",
+    "time": "no verdict after {value:.0f} seconds (limit {needed:.0f}); "
+    "what is not certain is not shipped",
+    "shadow": "no verdict after {value:.0f} inputs of the shadow (most {needed:.0f}); "
+    "what is not certain is not shipped",
+    "newer": "a newer candidate waits; traffic goes back to the incumbent before it starts",
+}
+
+
+class Standing(NamedTuple):
+    """Where a rollout stands.
+
+    ``candidate_before``: the candidate's outcomes when the step was entered. ``step_s``, ``age_s``:
+    seconds at this step (or of the bake period) and since the start. ``superseded``: a newer
+    candidate of the task waits.
+    """
+
+    state: RolloutState
+    step: int
+    candidate_before: int = 0
+    step_s: float = 0.0
+    age_s: float = 0.0
+    superseded: bool = False
+
+
+class Decision(NamedTuple):
+    """A decision as a value.
+
+    ``state``, ``step``, ``weight_bp``: what is to be in force. ``because``: what decided; for WAIT
+    it is empty. ``checks``: the conditions of the next step, as they stand; what is not met is
+    missing. ``alert``: a person should look.
+    """
+
+    kind: Kind
+    state: RolloutState
+    step: int
+    weight_bp: int
+    because: tuple[Check, ...]
+    checks: tuple[Check, ...]
+    alert: bool = False
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, in plain words: what decided, or what is still missing."""
+        return tuple(check.words for check in self.because or self.missing)
+
+    @property
+    def missing(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.met)
+
+    @property
+    def evidence(self) -> dict[str, float]:
+        """The numbers behind it, by the name of their check."""
+        return {check.name: check.value for check in (*self.because, *self.checks)}
+
+
+def next_margin(plan: Plan, step: int) -> float:
+    """The margin to read the evidence for, at a step."""
+    return plan.margin_before(min(step + 1, len(plan.steps_bp) - 1))
+
+
+def decide(plan: Plan, standing: Standing, reading: Reading) -> Decision:
+    """The next move of a rollout that has traffic; ``reading`` is for ``next_margin``.
+
+    Harm rolls back in every state with traffic, also while it is held or paused, and needs no
+    minimum of outcomes. What is inconclusive holds and alerts; it is never shipped.
+    """
+    if standing.state not in _RUNNING:
+        return _stay(plan, standing, ())
+    if standing.superseded:
+        return _end(Kind.ABORT, RolloutState.ABORTED, Check("newer", False, 1, 0))
+    harm = _harm(plan, reading)
+    if harm is not None:
+        return _end(Kind.ROLL_BACK, RolloutState.ROLLED_BACK, harm)
+    checks = _conditions(plan, standing, reading)
+    if standing.state in (RolloutState.HELD, RolloutState.PAUSED):
+        return _stay(plan, standing, checks)
+    stop = _stop(plan, standing, reading)
+    if stop is not None:
+        held = plan.weight_bp(standing.step)
+        return Decision(
+            Kind.HOLD, RolloutState.HELD, standing.step, held, (stop,), checks, alert=True
+        )
+    if not all(check.met for check in checks):
+        return _stay(plan, standing, checks)
+    return _forward(plan, standing, checks)
+
+
+def decide_shadow(plan: Plan, standing: Standing, reading: ShadowReading) -> Decision:
+    """The next move of a shadow: ramp when certified, end when harm is shown, hold otherwise."""
+    if standing.superseded:
+        return _end(Kind.ABORT, RolloutState.ABORTED, Check("newer", False, 1, 0))
+    needed = 1.0 / plan.false_rollback
+    if reading.harm >= needed:
+        harm = Check("harm", False, reading.harm, needed)
+        return _end(Kind.ROLL_BACK, RolloutState.ROLLED_BACK, harm)
+    checks = (_at_least("certificate", reading.certificate, 1.0 / plan.false_promotion),)
+    if checks[0].met:
+        return Decision(Kind.RAMP, RolloutState.RAMPING, 0, plan.weight_bp(0), checks, checks)
+    if reading.inputs >= plan.shadow_inputs:
+        stop = Check("shadow", False, reading.inputs, plan.shadow_inputs)
+        return Decision(Kind.HOLD, RolloutState.HELD, 0, 0, (stop,), checks, alert=True)
+    return Decision(Kind.WAIT, RolloutState.SHADOWING, 0, 0, (), checks)
+
+
+def _harm(plan: Plan, reading: Reading) -> Check | None:
+    """Half of the allowed chance for each form of the test."""
+    needed = 2.0 / plan.false_rollback
+    if reading.harm >= needed:
+        return Check("harm", False, reading.harm, needed)
+    needed *= plan.horizon
+    if reading.restarted >= needed:
+        return Check("fresh harm", False, reading.restarted, needed)
+    return None
+
+
+def _stop(plan: Plan, standing: Standing, reading: Reading) -> Check | None:
+    most = 1.0 / plan.false_mismatch
+    if reading.mismatch >= most:
+        return Check("mismatch", False, reading.mismatch, most)
+    if standing.state is RolloutState.BAKING:
+        return None
+    if reading.outcomes >= plan.horizon:
+        return Check("horizon", False, reading.outcomes, plan.horizon)
+    if standing.age_s >= plan.time_limit_s:
+        return Check("time", False, standing.age_s, plan.time_limit_s)
+    return None
+
+
+def _conditions(plan: Plan, standing: Standing, reading: Reading) -> tuple[Check, ...]:
+    """What the next step needs.
+
+    Calm: without harm the sum that forgets has the number of outcomes as its mean, so a sum above
+    it is a sign that something has begun, and one waits until it is gone or has become harm.
+    """
+    calm = Check("calm", reading.restarted < reading.expected, reading.restarted, reading.expected)
+    if standing.state is RolloutState.BAKING:
+        return (_at_least("bake", standing.step_s, plan.bake_s), calm)
+    outcomes = reading.candidate - standing.candidate_before
+    checks = (
+        _at_least("outcomes", outcomes, plan.outcomes_at(standing.step)),
+        _at_least("dwell", standing.step_s, plan.dwell_s),
+        _at_least("certificate", reading.certificate, 1.0 / plan.false_promotion),
+        calm,
+    )
+    return (*checks, *_thresholds(plan, standing.step, reading)) if reading.thresholds else checks
+
+
+def _thresholds(plan: Plan, step: int, reading: Reading) -> list[Check]:
+    """Estimates must keep the limits at every step; certainty is needed before full traffic."""
+    checks = [
+        Check(one.name, one.outcomes > 0 and one.estimate <= one.limit, one.estimate, one.limit)
+        for one in reading.thresholds
+    ]
+    if step + 2 >= len(plan.steps_bp):
+        checks += [
+            _at_least(f"{one.name} certified", one.evidence, _THRESHOLD_LEVEL)
+            for one in reading.thresholds
+        ]
+    return checks
+
+
+def _at_least(name: str, value: float, needed: float) -> Check:
+    return Check(name, value >= needed, value, needed)
+
+
+def _forward(plan: Plan, standing: Standing, checks: tuple[Check, ...]) -> Decision:
+    last = len(plan.steps_bp) - 1
+    if standing.state is RolloutState.BAKING:
+        return Decision(Kind.FINISH, RolloutState.DONE, last, plan.steps_bp[last], checks, checks)
+    step = standing.step + 1
+    kind, state = Kind.ADVANCE, RolloutState.RAMPING
+    if step >= last:
+        kind, state, step = Kind.BAKE, RolloutState.BAKING, last
+    return Decision(kind, state, step, plan.weight_bp(step), checks, checks)
+
+
+def _stay(plan: Plan, standing: Standing, checks: tuple[Check, ...]) -> Decision:
+    weight = plan.weight_bp(standing.step) if standing.state in _RUNNING else 0
+    return Decision(Kind.WAIT, standing.state, standing.step, weight, (), checks)
+
+
+def _end(kind: Kind, state: RolloutState, because: Check) -> Decision:
+    return Decision(kind, state, 0, 0, (because,), (), alert=True)

@@ -1,0 +1,207 @@
+"""Outcomes become evidence: every test of a plan, and one reading of all of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from inhouse.rollout.plan import Metric, Plan
+from inhouse.rollout.sequential.harm import BoundedHarm, Harm, HarmTest
+from inhouse.rollout.sequential.latency import Latencies
+from inhouse.rollout.sequential.limits import Limit
+from inhouse.rollout.sequential.mismatch import Mismatch
+from inhouse.rollout.sequential.paired import PairedHarm, PairedSafety
+from inhouse.rollout.sequential.safety import Safety
+
+_QUANTILES: Final = {Metric.P95: 0.95, Metric.P99: 0.99}
+_P95_SHARE: Final = 0.05
+
+
+class GuardrailReading(NamedTuple):
+    """One guardrail. ``harm`` is its e-value, ``restarted`` its sum that forgets a good past."""
+
+    metric: Metric
+    acts: bool
+    outcomes: int
+    harm: float
+    restarted: float
+
+
+class ThresholdReading(NamedTuple):
+    """One absolute threshold, as a mean of Z: the candidate's, the most allowed, and the evidence
+    that it is kept."""
+
+    name: str
+    outcomes: int
+    estimate: float
+    limit: float
+    evidence: float
+
+
+class Reading(NamedTuple):
+    """All evidence at one moment.
+
+    ``outcomes``, ``candidate``: of success, in both arms and of the candidate. ``harm`` and
+    ``restarted`` are means over the guardrails that act; ``expected`` is the mean that
+    ``restarted`` has where there is no harm. ``certificate``: the evidence for the margin that was
+    asked for, of the metric where it is least.
+    """
+
+    outcomes: int
+    candidate: int
+    harm: float
+    restarted: float
+    expected: float
+    mismatch: float
+    certificate: float
+    thresholds: tuple[ThresholdReading, ...]
+    guardrails: tuple[GuardrailReading, ...]
+
+
+class ShadowReading(NamedTuple):
+    """The evidence of a shadow, where both answered ``inputs`` times."""
+
+    inputs: int
+    harm: float
+    certificate: float
+
+
+def average(values: Sequence[float]) -> float:
+    """Several e-values as one: their mean is an e-value whatever their dependence (Vovk, Wang 2021,
+    arXiv 1912.06116). ``values`` must not be empty."""
+    return sum(values) / len(values)
+
+
+class _Guardrail:
+    __slots__ = ("acts", "harm", "metric", "outcomes", "safety")
+
+    def __init__(self, metric: Metric, plan: Plan, *, degrees: bool) -> None:
+        self.metric = metric
+        self.acts = metric in plan.guardrails
+        self.outcomes = 0
+        self.harm: HarmTest = BoundedHarm() if degrees else Harm()
+        certified = metric in plan.promote_on
+        level = 1.0 / plan.false_promotion
+        self.safety = Safety(plan.margins, level=level) if certified else None
+
+    def add(self, candidate: bool, weight: float, bad: float) -> None:
+        self.outcomes += 1
+        self.harm.add(candidate=candidate, weight=weight, bad=bad)
+        if self.safety is not None:
+            self.safety.add(candidate=candidate, weight=weight, bad=bad)
+
+    def reading(self) -> GuardrailReading:
+        harm = self.harm
+        return GuardrailReading(
+            self.metric, self.acts, self.outcomes, harm.evidence, harm.restarted
+        )
+
+
+class Evidence:
+    """The evidence of one rollout. The same events in the same order give the same readings, so
+    that a process which starts again reads them again.
+
+    Every event names the arm that the unit was assigned to and the candidate's weight at that time,
+    in (0, 1). ``by_user`` counts means of users, which are degrees, instead of single outcomes.
+    """
+
+    __slots__ = ("_candidate", "_latencies", "_limits", "_mismatch", "_parts", "_plan")
+
+    def __init__(self, plan: Plan, *, by_user: bool = False) -> None:
+        self._plan = plan
+        self._candidate = 0
+        self._latencies = Latencies()
+        self._mismatch = Mismatch()
+        self._parts = {
+            metric: _Guardrail(metric, plan, degrees=by_user or metric is Metric.ERROR)
+            for metric in (*plan.guardrails, *plan.observed)
+        }
+        self._limits: dict[str, Limit] = {}
+        if plan.min_success is not None:
+            self._limits["min_success"] = Limit(1.0 - plan.min_success)
+        if plan.max_p95_s is not None:
+            self._limits["max_p95_s"] = Limit(_P95_SHARE)
+        if plan.min_score is not None:
+            self._limits["min_score"] = Limit(1.0 - plan.min_score)
+
+    def assigned(self, *, candidate: bool, weight: float) -> None:
+        """A unit was assigned to an arm and has left a record."""
+        self._mismatch.add(candidate=candidate, weight=weight)
+
+    def answered(self, *, candidate: bool, weight: float, bad: float) -> None:
+        """A call ended: 0 for success, 1 for failure; or the mean of a user's calls."""
+        self._candidate += candidate
+        self._count(Metric.SUCCESS, candidate, weight, bad)
+        if candidate:
+            self._limit("min_success", bad)
+
+    def took(self, *, candidate: bool, weight: float, latency_s: float) -> None:
+        """How long an answer took. Not for answers of a model that has only just been loaded."""
+        for metric, quantile in _QUANTILES.items():
+            if metric in self._parts:
+                over = self._latencies.over(quantile, latency_s)
+                if over is not None:
+                    self._count(metric, candidate, weight, over)
+        if not candidate:
+            self._latencies.add(latency_s)
+        elif self._plan.max_p95_s is not None:
+            self._limit("max_p95_s", 1.0 if latency_s > self._plan.max_p95_s else 0.0)
+
+    def labelled(self, *, candidate: bool, weight: float, error: float) -> None:
+        """An arm-blind label of an answer: its error, 0 (right) to 1."""
+        self._count(Metric.CORRECT, candidate, weight, error)
+        self._count(Metric.ERROR, candidate, weight, error)
+        if candidate:
+            self._limit("min_score", error)
+
+    def reading(self, margin: float) -> Reading:
+        """Everything as it stands, with the certificate for ``margin`` (one of the plan's)."""
+        parts = tuple(part.reading() for part in self._parts.values())
+        acting = [part for part in parts if part.acts]
+        certificates = (
+            part.safety.best(margin) for part in self._parts.values() if part.safety is not None
+        )
+        return Reading(
+            outcomes=max(part.outcomes for part in parts),
+            candidate=self._candidate,
+            harm=average([part.harm for part in acting]),
+            restarted=average([part.restarted for part in acting]),
+            expected=average([part.outcomes for part in acting]),
+            mismatch=self._mismatch.evidence,
+            certificate=min(certificates),
+            thresholds=tuple(
+                ThresholdReading(name, one.count, one.estimate, one.limit, one.evidence)
+                for name, one in self._limits.items()
+            ),
+            guardrails=parts,
+        )
+
+    def _count(self, metric: Metric, candidate: bool, weight: float, bad: float) -> None:
+        part = self._parts.get(metric)
+        if part is not None:
+            part.add(candidate, weight, bad)
+
+    def _limit(self, name: str, bad: float) -> None:
+        limit = self._limits.get(name)
+        if limit is not None:
+            limit.add(bad)
+
+
+class ShadowEvidence:
+    """The evidence of a shadow: the candidate answers copies of calls, and nobody gets to see it."""
+
+    __slots__ = ("_harm", "_inputs", "_safety")
+
+    def __init__(self, plan: Plan) -> None:
+        self._inputs = 0
+        self._harm = PairedHarm()
+        self._safety = PairedSafety(plan.margin)
+
+    def answered(self, *, candidate_bad: bool, incumbent_bad: bool) -> None:
+        """Both answered one input."""
+        self._inputs += 1
+        self._harm.add(candidate_bad=candidate_bad, incumbent_bad=incumbent_bad)
+        self._safety.add(candidate_bad=candidate_bad, incumbent_bad=incumbent_bad)
+
+    def reading(self) -> ShadowReading:
+        return ShadowReading(self._inputs, self._harm.evidence, self._safety.best)
