@@ -38,7 +38,7 @@ VARIABLES = {
     "INHOUSE_KEY": "The key that the SDK sends.",
     "INHOUSE_BENCH_DATA": "Tests and benchmarks: the folder of public data.",
     "INHOUSE_FULL": "Tests: also run those at full size.",
-    "INHOUSE_REQUIRE": "Tests: comma-separated services (`postgres`, `models`, `chromium`) that may not be missing.",
+    "INHOUSE_REQUIRE": "Tests: what may not be missing, of `postgres,models,chromium`.",
 }
 
 

@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx import TensorProto, helper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.processors import TemplateProcessing
 
 from inhouse.api.serve import ServerHandle, serve_in_thread
 from inhouse.bootstrap import App, bootstrap
 from inhouse.core.errors import Corrupt
+from inhouse.inference.base import Question
 from inhouse.registry import move, versions
 from inhouse.settings import Settings, TaskSettings, UpstreamSettings
 from inhouse.store.manifest import Draft, VariantSpec
@@ -38,6 +43,58 @@ def app(tmp_path: Path) -> Iterator[App]:
         yield bootstrap(settings)
 
 
+def register(app: App, made: Published) -> None:
+    with app.database.write() as unit:
+        versions.register(
+            unit,
+            task="sentiment",
+            task_revision=app.catalog.get("sentiment").revision,
+            artifact=made.name,
+            store_version=made.version,
+            manifest_digest=made.manifest_digest,
+            recipe="encoder-head.v1",
+            run_id=None,
+            snapshot_id=None,
+            at=app.clock.now(),
+        )
+
+
+def publish_tiny(app: App) -> Published:
+    """A registered version that can answer: it says positive to everything."""
+    labels = list(app.catalog.get("sentiment").labels)
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, [1, "n"])
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+    ]
+    weights = [float(label == "positive") for label in labels]
+    nodes = [
+        helper.make_node("Cast", ["attention_mask"], ["ones"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["ones"], ["one"], axes=[1], keepdims=1),
+        helper.make_node("MatMul", ["one", "weights"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        inputs,
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, len(labels)])],
+        [helper.make_tensor("weights", TensorProto.FLOAT, [1, len(labels)], weights)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    words = Tokenizer(WordLevel({"[CLS]": 0, "[SEP]": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    words.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 1)]
+    )
+    facts = {"kind": "choice", "labels": labels, "temperature": 1.0, "max_pieces": 256}
+    with app.store.stage("sentiment") as staging:
+        (staging.path / "model.onnx").write_bytes(model.SerializeToString())
+        (staging.path / "model.json").write_text(json.dumps({**facts, "serves": "fp32"}))
+        words.save(str(staging.path / "tokenizer.json"))
+        variant = VariantSpec(id="fp32", format="onnx", dtype="fp32", files=("model.onnx",))
+        made = app.store.publish(staging, Draft(kind="encoder", license="MIT", variants=(variant,)))
+    register(app, made)
+    return made
+
+
 @pytest.fixture
 def made(app: App) -> Published:
     """A registered version with all traffic, one byte of which has changed."""
@@ -46,19 +103,8 @@ def made(app: App) -> Published:
         made = app.store.publish(staging, DRAFT)
     spec = app.catalog.get("sentiment")
     at = app.clock.now()
+    register(app, made)
     with app.database.write() as unit:
-        versions.register(
-            unit,
-            task="sentiment",
-            task_revision=spec.revision,
-            artifact=made.name,
-            store_version=made.version,
-            manifest_digest=made.manifest_digest,
-            recipe="encoder-head.v1",
-            run_id=None,
-            snapshot_id=None,
-            at=at,
-        )
         move.set_weight(
             unit, spec, candidate="sentiment@1", percent=100, actor="me", reason="", at=at
         )
@@ -147,15 +193,30 @@ def test_a_scrub_is_asked_for_once(app: App, server: ServerHandle) -> None:
     assert ask(server, "POST", "/v1/store/scrub", {"rate_mb_s": 0})[0] == 422
 
 
+def test_a_version_that_nothing_can_run_is_answered_by_the_chain(
+    app: App, server: ServerHandle, made: Published
+) -> None:
+    (made.path / "encoder.onnx").write_bytes(b"\x08weights")
+    app.store.lift("sentiment", made.version)
+    status, answer = ask(server, "POST", "/v1/tasks/sentiment/run", {"input": "Profit rose."})
+    assert (status, answer["model_version"]) == (200, "local/good")
+    (first, _) = interaction(server, answer["interaction_id"])["attempts"]
+    assert (first["reference"], first["code"]) == ("sentiment@1", "model-unusable")
+    assert app.store.leases() == []
+
+
 def test_versions_that_are_open_are_held(app: App, made: Published) -> None:
-    weights = made.path / "encoder.onnx"
     with pytest.raises(Corrupt, match=r"encoder\.onnx: digest"):
         app.backends.resolve("sentiment@1")
     assert app.store.leases() == []
-    weights.write_bytes(b"\x08weights")
-    app.store.lift("sentiment", made.version)
-    assert app.backends.resolve("sentiment@1").reference == "sentiment@1"
+    sound = publish_tiny(app)
+    opened = app.backends.resolve("sentiment@2")
+    for path in sound.path.glob("*.onnx"):
+        path.chmod(0o644)
+        path.write_bytes(b"something else, after it was verified and opened")
+    question = Question(task=app.catalog.get("sentiment"), text="Profit rose.", messages=())
+    assert asyncio.run(opened.answer(question)).output == {"label": "positive"}
     (lease,) = app.store.leases()
-    assert (lease.version, lease.holder) == (made.version, "sentiment@1")
+    assert (lease.version, lease.holder) == (sound.version, "sentiment@2")
     asyncio.run(app.backends.close())
     assert app.store.leases() == []

@@ -41,7 +41,8 @@ from inhouse.training.trainers.base import (
     TrainingStopped,
     Work,
 )
-from inhouse.training.trainers.encoder_full import EncoderFull, EncoderFullSettings, shares_of
+from inhouse.training.trainers.encoder_full import EncoderFull, shares_of
+from inhouse.training.trainers.encoder_settings import EncoderFullSettings
 
 CLOCK = SystemClock()
 WAIT_S = 180.0

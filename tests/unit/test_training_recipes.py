@@ -24,13 +24,14 @@ from inhouse.training.trainers.base import (
     Variant,
     curve_point,
 )
-from inhouse.training.trainers.encoder_full import (
-    EncoderFull,
+from inhouse.training.trainers.encoder_full import EncoderFull
+from inhouse.training.trainers.encoder_head import EncoderHead, EncoderHeadSettings
+from inhouse.training.trainers.encoder_settings import (
     EncoderFullSettings,
     estimate,
     rounds_of,
+    sized,
 )
-from inhouse.training.trainers.encoder_head import EncoderHead, EncoderHeadSettings
 from inhouse.training.trainers.encoder_texts import Window, batches
 
 CHOICE = TaskSpec(
@@ -182,14 +183,27 @@ def test_as_many_folds_are_held_out_as_give_enough_examples(
     assert rounds_of(count, folds, held_out) == rounds
 
 
+@pytest.mark.parametrize(
+    ("count", "batch", "epochs"),
+    [(60, 8, 12), (500, 8, 7), (999, 8, 4), (1000, 16, 7), (3875, 16, 4)],
+)
+def test_few_examples_are_learned_from_more_often(count: int, batch: int, epochs: int) -> None:
+    found = sized(EncoderFullSettings(), count)
+    assert (found.batch, found.epochs) == (batch, epochs)
+    told = sized(EncoderFullSettings(batch=32, epochs=2), count)
+    assert (told.batch, told.epochs) == (32, 2)
+
+
 def test_preflight_says_how_long_a_fine_tune_takes() -> None:
     settings = EncoderFullSettings(threads=1)
     rows = [example("x" * 86, str(number)) for number in range(500)]
     seconds = estimate(rows, settings)
-    assert seconds == pytest.approx(500 * 22 * 4 * 3 / 1100 + 25, rel=0.01)
+    assert seconds == pytest.approx(500 * 22 * 7 * (1 + 2 * 2 / 3) / 1100 + 25, rel=0.01)
     assert estimate(rows, EncoderFullSettings(threads=2)) < seconds
     long = [example("x" * 90_000, str(number)) for number in range(500)]
-    assert estimate(long, settings) == pytest.approx(500 * 128 * 4 * 3 / 1100 + 25, rel=0.01)
+    assert estimate(long, settings) == pytest.approx(
+        500 * 128 * 7 * (1 + 2 * 2 / 3) / 1100 + 25, rel=0.01
+    )
     found = EncoderFull().check(CHOICE, choices(250, 250), ROOMY, settings)
     assert found.ok
     assert found.seconds is not None

@@ -40,9 +40,10 @@ def _by_cookie(request: Request) -> bool:
     return request.method == "GET" and COOKIE in request.cookies and "authorization" not in names
 
 
+check_reader = _needs(Permission.READ)
 Wired = Annotated[App, Depends(_wired)]
 Caller = Annotated[Principal, Depends(_needs(Permission.CALL))]
-Reader = Annotated[Principal, Depends(_needs(Permission.READ))]
+Reader = Annotated[Principal, Depends(check_reader)]
 Operator = Annotated[Principal, Depends(_needs(Permission.OPERATE))]
 
 OfTask = Annotated[Name | None, Query(description="Only this task.")]

@@ -8,16 +8,19 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, StreamingResponse
 
-from inhouse.api.depends import Limit, OfTask, Operator, PathId, Reader, Wired
+from inhouse.api.depends import Limit, OfTask, Operator, PathId, Reader, Wired, check_reader
 from inhouse.client.control import TrainingEvent, TrainingRun, TrainingStart
 from inhouse.client.recipes import Recipe
 from inhouse.core.states import RunStatus
+from inhouse.dashboard.access import while_allowed
 from inhouse.datasets import snapshot
 from inhouse.training import recipes, runs
 from inhouse.training.follow import HEADERS, MEDIA_TYPE, look, stream
 from inhouse.training.repeat import log_tail, repeat
 
 router = APIRouter(tags=["training"])
+
+_MOST_EVENTS = 2**31 - 1
 
 
 @router.get("/v1/training/recipes")
@@ -67,9 +70,11 @@ async def show_events(
     app: Wired,
     _: Reader,
     *,
-    since: Annotated[int, Query(ge=0, description="Only events above this sequence.")] = 0,
+    since: Annotated[
+        int, Query(ge=0, le=_MOST_EVENTS, description="Only events above this sequence.")
+    ] = 0,
     accept: Annotated[str, Header()] = "",
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=_MOST_EVENTS)] = None,
 ) -> Response | list[TrainingEvent]:
     """What happened in a run: at most 1,000 events as JSON, or with `Accept: text/event-stream` all
     of them as they happen. A stream that is taken up again after the end of its run gets 204."""
@@ -79,7 +84,8 @@ async def show_events(
         return [TrainingEvent.model_validate(event) for event in events]
     if is_over and not events:
         return Response(status_code=204)
-    body = stream(app.database, run_id, after, request.app.state.stopping)
+    told = stream(app.database, run_id, after, request.app.state.stopping)
+    body = while_allowed(told, lambda: check_reader(request))
     return StreamingResponse(body, media_type=MEDIA_TYPE, headers=HEADERS)
 
 

@@ -42,7 +42,7 @@ def _line(change: Change) -> str:
         f"{before} -> {after}"
         for before, after in zip(_fields(old, change.what), _fields(new, change.what), strict=True)
     ]
-    return f"~ {', '.join(shown)}: {_brief(new)}"
+    return f"~ {', '.join(shown) or 'spelling'}: {_brief(new)}"
 
 
 def _fields(side: Side | None, names: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -79,8 +79,16 @@ def status(
         return
     _print(run, as_json=False)
     for event in events[-_SHOWN:]:
-        said = " ".join(str(value) for value in event.data.values())
-        typer.echo(f"  {event.at:%H:%M:%S} {event.kind:<9} {said}")
+        typer.echo(f"  {event.at:%H:%M:%S} {event.kind:<9} {_said(event.data)}")
+
+
+def _said(data: Mapping[str, Any]) -> str:
+    """An event in words; of a point of the curve only what was measured."""
+    point = data.get("point") or {}
+    words = [str(value) for name, value in data.items() if name != "point"]
+    measured = ("train_loss", "valid_score")
+    words += [f"{name} {point[name]}" for name in measured if point.get(name) is not None]
+    return " ".join(words)
 
 
 @app.command()

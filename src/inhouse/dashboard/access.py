@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from inhouse.core.clock import Clock
-from inhouse.core.errors import Exhausted, Unauthenticated
+from inhouse.core.errors import Denied, Exhausted, Unauthenticated
 from inhouse.dashboard.session import Sessions
 from inhouse.gateway.access import Principal, check_local
 from inhouse.gateway.keys import KeyRing
@@ -49,6 +51,20 @@ class Door:
                 "sign in with a key to see this page", hint="make a key with `inhouse keys create`"
             )
         return Principal(key)
+
+
+async def while_allowed(
+    pieces: AsyncGenerator[bytes], ask: Callable[[], Awaitable[object]]
+) -> AsyncIterator[bytes]:
+    """A stream for as long as whoever reads it may: ``ask``, which raises Denied when they may no
+    more, is asked before every piece."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            try:
+                await ask()
+            except Denied:
+                return
+            yield piece
 
 
 class Failures:

@@ -13,7 +13,15 @@ from inhouse.dashboard.recipe_forms import recipe_forms
 from inhouse.dashboard.shell import Operating, Reading, whole_number
 from inhouse.dashboard.tasks_view import brief, pieces
 from inhouse.datasets import browse
-from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, get, list_snapshots
+from inhouse.datasets.card import make_card
+from inhouse.datasets.diff import WHATS, compare
+from inhouse.datasets.snapshot import (
+    BuildSettings,
+    SnapshotRecord,
+    build_unlocked,
+    get,
+    list_snapshots,
+)
 from inhouse.registry import versions
 from inhouse.training import runs
 
@@ -45,8 +53,7 @@ def build_one(page: Operating) -> Response:
     """Freeze the examples of a task as they are now."""
     app = page.app
     spec, at = app.catalog.get(page.sent.get("task", "")), app.clock.now()
-    with app.database.write() as unit:
-        made = build(unit, spec, settings=BuildSettings(), at=at)
+    made = build_unlocked(app.database, spec, settings=BuildSettings(), at=at)
     word = "built" if made.created_at == at else "was there already: nothing new to learn from"
     return page.redirect(f"/datasets/{made.id}", toast=f"Snapshot {made.short_hash} {word}")
 
@@ -59,7 +66,8 @@ def show(snapshot_id: str, page: Reading) -> Response:
         record = get(unit, snapshot_id)
         chosen = _chosen(dict(query))
         examples = browse.examples(unit, record.id, limit=_PAGE, **chosen)
-        sources = browse.sources(unit, record.id)
+        card = make_card(unit, record)
+        others = [one for one in list_snapshots(unit, record.task) if one.id != record.id]
         used = [r for r in runs.list_runs(unit, task=record.task, limit=_RUNS) if _of(r, record)]
         made = [v for v in versions.list_versions(unit, record.task) if v.snapshot_id == record.id]
     specs = {spec.name: spec for spec in app.catalog.all()}
@@ -73,12 +81,45 @@ def show(snapshot_id: str, page: Reading) -> Response:
         is_current=spec is not None and spec.revision == record.task_revision,
         examples=examples,
         chosen=chosen,
-        sources=sources,
+        card=card,
+        sources=card.sources,
+        others=others,
         runs=used,
         versions=made,
         recipes=recipe_forms(spec),
         brief=brief,
         cut=lambda text, target: pieces(text, target.get("spans", ()), spec.labels if spec else ()),
+        view=view,
+    )
+
+
+@router.get("/datasets/{snapshot_id}/diff")
+def choose_other(snapshot_id: str, page: Reading) -> Response:
+    """From the form of a snapshot's page to what changed since the chosen one."""
+    return page.redirect(f"/datasets/{page.request.query_params.get('before')}/diff/{snapshot_id}")
+
+
+@router.get("/datasets/{before_id}/diff/{after_id}")
+def show_changes(before_id: str, after_id: str, page: Reading) -> Response:
+    """What changed from one snapshot to another."""
+    query = page.request.query_params
+    with page.app.database.read() as unit:
+        found = compare(unit, get(unit, before_id), get(unit, after_id))
+    what, after = query.get("what") or None, _place(query.get("after", ""))
+    if what is not None and what not in WHATS:
+        raise Invalid(f"nothing changes in {what!r}", code="diff", hint=", ".join(WHATS))
+    wanted = [one for one in found.changes if what is None or what in one.what]
+    return page.render(
+        "datasets/diff.html",
+        title=f"{found.after.task} {found.before.short_hash} to {found.after.short_hash}",
+        nav="datasets",
+        diff=found,
+        what=what,
+        changes=wanted[after + 1 : after + 1 + _PAGE],
+        total=len(wanted),
+        after=after,
+        following=after + _PAGE if after + 1 + _PAGE < len(wanted) else None,
+        brief=brief,
         view=view,
     )
 
@@ -92,9 +133,14 @@ def _chosen(query: dict[str, str]) -> dict[str, Any]:
     split = query.get("split") or None
     if split is not None and split not in view.SPLITS:
         raise Invalid(f"there is no split {split!r}", code="split", hint="train, valid or test")
-    after = whole_number(query.get("after", ""))
     return {
         "split": split,
         "label": query.get("label") or None,
-        "after": -1 if after is None else after,
+        "after": _place(query.get("after", "")),
     }
+
+
+def _place(text: str) -> int:
+    """The place behind which a page begins; -1 for the first one."""
+    found = whole_number(text)
+    return -1 if found is None else found

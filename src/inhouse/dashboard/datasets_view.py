@@ -6,16 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inhouse.datasets.diff import Diff
 from inhouse.datasets.snapshot import SnapshotRecord
 
 SPLITS = ("train", "valid", "test")
+CHANGES: Mapping[str, str] = {
+    "target": "other answer",
+    "removed": "gone",
+    "added": "new",
+    "input": "other spelling",
+    "split": "other split",
+    "weight": "other weight",
+    "quality": "other agreement",
+}
+"""What can have changed between two snapshots, in words."""
 REASONS: Mapping[str, str] = {
     "no-interaction": "feedback on a call that is not recorded",
     "other-revision": "the task was declared differently then",
     "unfit-target": "what was said is no output of the task",
     "empty-input": "the input is blank or was erased",
     "duplicate": "the same text with the same answer is there already",
-    "near-duplicate": "almost the same text is there already",
+    "near-duplicate": "almost the same text is there already, in another split",
     "conflicting": "the same text is there with an answer that more weight stands behind",
     "erased": "the subject's data was deleted",
 }
@@ -74,6 +85,11 @@ def value_rows(record: SnapshotRecord) -> list[ValueRow]:
     return rows
 
 
+def moves(diff: Diff) -> str:
+    """Which splits examples went between."""
+    return ", ".join(f"{one.examples:,} {one.before} to {one.after}" for one in diff.moves)
+
+
 def dropped_rows(record: SnapshotRecord) -> list[tuple[str, str, int]]:
     """What was left out: the code of the reason, its words, how many; the most first."""
     ranked = sorted(record.dropped.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -99,6 +115,10 @@ def settings_rows(record: SnapshotRecord) -> list[tuple[str, str]]:
         "test_after": "Score on what came after",
         "since": "Recorded since",
         "until": "Recorded until",
+        "near": "Near repeats found by",
+        "near_words": "Near by words from",
+        "near_meaning": "Near by meaning from",
+        "near_encoder": "Meaning read by",
     }
     found = []
     for name, value in settings.items():

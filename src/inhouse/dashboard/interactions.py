@@ -25,6 +25,7 @@ from inhouse.interactions.entry import InteractionRecord
 from inhouse.interactions.filters import FACETS, Facets, Span, read_tag
 from inhouse.interactions.search import find, get, newest_tags
 from inhouse.monitoring.activity import activity
+from inhouse.monitoring.lineage import of_interaction
 from inhouse.monitoring.overview import hours_of
 from inhouse.tasks.spec import TaskSpec
 
@@ -177,6 +178,7 @@ def _detail(page: Page, unit: ReadUnit, interaction_id: str) -> dict[str, Any]:
         "spec": spec,
         "declared": record.task is not None and _is_declared(page, record.task),
         "feedback": list_for(unit, interaction_id),
+        "lineage": of_interaction(unit, interaction_id),
         "text": text,
         "pieces": pieces(text, spans, spec.labels) if spec and isinstance(spans, list) else None,
         "tries": view.tries(record),

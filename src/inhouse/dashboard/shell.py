@@ -46,6 +46,7 @@ _KEYS: Final = "inhouse_keys"
 _TOAST_S: Final = 60
 _THEMES: Final = ("light", "dark")
 _MOST_FIELDS: Final = 1000
+_LONGEST_REASON: Final = 500
 _LARGEST: Final = 2**31 - 1
 
 
@@ -117,6 +118,18 @@ class Page:
         if self.fragment and (current := self.request.headers.get("hx-current-url")):
             return path_of(current)
         return safe_path(f"{url.path}?{url.query}" if url.query else url.path)
+
+    @property
+    def actor(self) -> str:
+        """The name under which decisions of whoever looks are kept."""
+        return "" if self.who is None else self.who.actor
+
+    def reason(self) -> str:
+        """Why, as the form says it. Raises Invalid (code ``reason``) where it says nothing."""
+        reason = self.sent.get("reason", "").strip()
+        if not reason:
+            raise Invalid("this needs a reason", code="reason", hint="write why")
+        return reason[:_LONGEST_REASON]
 
     def may(self, permission: str) -> bool:
         """Whether whoever looks may do it: "call", "read", "review", "operate", "administer"."""
@@ -203,6 +216,7 @@ def read_secret(database: Database) -> bytes:
 def _needs(permission: Permission) -> Callable[[Request], Awaitable[Page]]:
     async def enter(request: Request) -> Page:
         site = site_of(request)
+        _check_address(request)
         is_partial = request.method == "GET" and "hx-request" in request.headers
         who = await site.door.find(request, renews=not is_partial)
         who.require(permission)
@@ -221,6 +235,12 @@ Operating = Annotated[Page, Depends(_needs(Permission.OPERATE))]
 Administering = Annotated[Page, Depends(_needs(Permission.ADMINISTER))]
 
 
+def _check_address(request: Request) -> None:
+    """Raise Invalid (code ``address``) for what no database holds."""
+    if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+        raise Invalid("the address holds U+0000", code="address", hint="open the page anew")
+
+
 def _headers() -> Mapping[str, str]:
     return {**HEADERS, "cache-control": "no-store"}
 
@@ -235,4 +255,6 @@ def _read(body: bytes) -> Form:
         )
     except ValueError:
         raise Invalid("the form cannot be read", code="form", hint="reload the page") from None
+    if any("\0" in name + value for name, value in pairs):
+        raise Invalid("the form holds U+0000", code="form", hint="leave that character out")
     return Form([(name, value.replace("\r\n", "\n")) for name, value in pairs])

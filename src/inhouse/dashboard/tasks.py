@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.ids import new_id
 from inhouse.core.states import VersionStatus
 from inhouse.dashboard import tasks_view as view
-from inhouse.dashboard.shell import Calling, Operating, Page, Reading
+from inhouse.dashboard.shell import Calling, Operating, Page, Reading, whole_number
 from inhouse.gateway.entry import Call, Outcome
 from inhouse.monitoring import traffic
 from inhouse.registry import move, routes, versions
@@ -51,10 +52,10 @@ def show_all(page: Reading) -> Response:
 @router.post("/tasks/rollback")
 def roll_back_all(page: Operating) -> Response:
     """The kill switch: every task back to its incumbent."""
-    app, reason = page.app, _reason(page)
+    app, reason = page.app, page.reason()
     with app.database.write() as unit:
         moved = move.rollback_all(
-            unit, app.catalog.all(), actor=_actor(page), reason=reason, at=app.clock.now()
+            unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now()
         )
     app.routes.refresh()
     told = ", ".join(route.task for route in moved)
@@ -78,32 +79,35 @@ async def try_it(name: str, page: Calling) -> Response:
         outcome = await page.app.gateway.run(_call(page, spec, text, unit.strip(), model))
     except InhouseError as raised:
         error = raised
-    tried = _tried(page, spec, view.request_of(text, unit=unit.strip(), model=model), outcome)
+    request = view.request_of(text, unit=unit.strip(), model=model)
+    return await run_in_threadpool(_show_answer, page, spec, request, outcome, error)
+
+
+def _show_answer(
+    page: Page,
+    spec: TaskSpec,
+    request: Mapping[str, str],
+    outcome: Outcome | None,
+    error: InhouseError | None,
+) -> Response:
+    tried = _tried(page, spec, request, outcome) | {"error": error}
     if page.fragment:
-        return page.render(
-            "tasks/answer.html",
-            title=name,
-            nav="tasks",
-            spec=spec,
-            **(tried | {"error": error}),
-        )
-    return page.render(
-        "tasks/show.html", nav="tasks", **_context(page, name), **(tried | {"error": error})
-    )
+        return page.render("tasks/answer.html", title=spec.name, nav="tasks", spec=spec, **tried)
+    return page.render("tasks/show.html", nav="tasks", **_context(page, spec.name), **tried)
 
 
 @router.post("/tasks/{name}/route")
 def change_route(name: str, page: Operating) -> Response:
     """Give a candidate a share of the task's units."""
     app, spec = page.app, page.app.catalog.get(name)
-    reason, form = _reason(page), page.sent
+    reason, form = page.reason(), page.sent
     with app.database.write() as unit:
         route = move.set_weight(
             unit,
             spec,
             candidate=form.get("candidate") or None,
             percent=_percent(form.get("weight", "")),
-            actor=_actor(page),
+            actor=page.actor,
             reason=reason,
             at=app.clock.now(),
             expect=_revision(form),
@@ -118,12 +122,12 @@ def change_route(name: str, page: Operating) -> Response:
 def roll_back(name: str, page: Operating) -> Response:
     """Everything to the incumbent, at once."""
     app, spec = page.app, page.app.catalog.get(name)
-    reason = _reason(page)
+    reason = page.reason()
     with app.database.write() as unit:
         route = move.rollback(
             unit,
             spec,
-            actor=_actor(page),
+            actor=page.actor,
             reason=reason,
             at=app.clock.now(),
             expect=_revision(page.sent),
@@ -203,17 +207,6 @@ def _call(page: Page, spec: TaskSpec, text: str, unit: str, model: str) -> Call:
     )
 
 
-def _reason(page: Page) -> str:
-    reason = page.sent.get("reason", "").strip()
-    if not reason:
-        raise Invalid("a change of traffic needs a reason", code="reason", hint="write why")
-    return reason[:500]
-
-
-def _actor(page: Page) -> str:
-    return "" if page.who is None else page.who.actor
-
-
 def _percent(text: str) -> float:
     try:
         percent = float(text.replace(",", "."))
@@ -226,4 +219,7 @@ def _percent(text: str) -> float:
 
 def _revision(form: Mapping[str, str]) -> int | None:
     text = form.get("revision", "")
-    return int(text) if text.isdecimal() else None
+    found = whole_number(text)
+    if text and found is None:
+        raise Invalid(f"{text[:20]!r} is no revision", code="revision", hint="reload the page")
+    return found

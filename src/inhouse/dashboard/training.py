@@ -10,9 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from inhouse.core.states import RunStatus
 from inhouse.dashboard import training_view as view
+from inhouse.dashboard.access import while_allowed
 from inhouse.dashboard.evaluations_charts import curve_charts
 from inhouse.dashboard.recipe_forms import recipe_forms
-from inhouse.dashboard.shell import Operating, Page, Reading
+from inhouse.dashboard.shell import Operating, Reading, whole_number
 from inhouse.datasets import snapshot
 from inhouse.db.unit import ReadUnit
 from inhouse.evaluation import records
@@ -75,7 +76,7 @@ def start(page: Operating) -> Response:
             frozen,
             recipe=recipe.name,
             overrides=overrides,
-            actor=_actor(page),
+            actor=page.actor,
         )
     return page.redirect(f"/training/{run.id}")
 
@@ -110,14 +111,16 @@ def show(run_id: str, page: Reading) -> Response:
 
 
 @router.get("/training/{run_id}/events")
-async def show_events(run_id: str, request: Request, page: Reading, since: int = 0) -> Response:
+async def show_events(run_id: str, request: Request, page: Reading) -> Response:
     """That something happened in a run, as server-sent events: the page then asks for its part."""
-    last = request.headers.get("last-event-id", "")
-    after = int(last) if last.isdecimal() else since
+    since = request.query_params.get("since", "")
+    after = whole_number(request.headers.get("last-event-id", since)) or 0
     events, is_over = await run_in_threadpool(look, page.app.database, run_id, after)
     if is_over and not events:
         return Response(status_code=204)
-    body = stream(page.app.database, run_id, after, request.app.state.stopping)
+    events_told = stream(page.app.database, run_id, after, request.app.state.stopping)
+    door = page.site.door
+    body = while_allowed(events_told, lambda: door.find(request, renews=False))
     return StreamingResponse(body, media_type=MEDIA_TYPE, headers=HEADERS)
 
 
@@ -134,7 +137,7 @@ def cancel(run_id: str, page: Operating) -> Response:
 def retry(run_id: str, page: Operating) -> Response:
     """Start another run like this one."""
     with page.app.database.write() as unit:
-        run = repeat(page.app.training, unit, run_id, actor=_actor(page))
+        run = repeat(page.app.training, unit, run_id, actor=page.actor)
     return page.redirect(f"/training/{run.id}", toast="Started again")
 
 
@@ -149,7 +152,3 @@ def _result(unit: ReadUnit, run: Run) -> dict[str, Any]:
         "evaluation": found,
         "is_judged": found is not None and found.status != "running",
     }
-
-
-def _actor(page: Page) -> str:
-    return "" if page.who is None else page.who.actor

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from inhouse.core.errors import Invalid, NotFound
+from inhouse.core.errors import NotFound
 from inhouse.core.states import VersionStatus
 from inhouse.dashboard import versions_view as view
 from inhouse.dashboard.evaluations import look, shown
@@ -19,6 +19,7 @@ from inhouse.datasets.snapshot import SnapshotRecord
 from inhouse.db.unit import ReadUnit
 from inhouse.evaluation import records
 from inhouse.evaluation.records import EvaluationRecord
+from inhouse.monitoring.lineage import of_version
 from inhouse.registry import retire, routes, versions
 from inhouse.registry.routes import Route
 from inhouse.registry.versions import Version
@@ -27,8 +28,10 @@ from inhouse.training.runs import Run
 
 router = APIRouter()
 
+Number = Annotated[int, Path(ge=1, le=999_999_999)]
 _HISTORY: Final = 500
 _EVALUATIONS: Final = 10
+_LEARNED: Final = 5
 
 
 @router.get("/versions")
@@ -57,7 +60,7 @@ def show_all(page: Reading) -> Response:
 
 
 @router.get("/versions/{task}/{number}")
-def show(task: str, number: int, page: Reading) -> Response:
+def show(task: str, number: Number, page: Reading) -> Response:
     """One version."""
     app = page.app
     with app.database.read() as unit:
@@ -65,6 +68,7 @@ def show(task: str, number: int, page: Reading) -> Response:
         route, history = _routes(page, unit, task)
         standing = retire.users(unit, app.catalog.all(), version.reference)
         run, frozen = _origins(unit, version)
+        lineage = of_version(unit, task, number, limit=_LEARNED)
         judged = records.list_evaluations(unit, task, version.id, limit=_EVALUATIONS)
         record = judged[0] if judged else None
         looked = {} if record is None else look(app, unit, record)
@@ -84,6 +88,7 @@ def show(task: str, number: int, page: Reading) -> Response:
         why_not=view.why_not_archived(version, standing),
         run=run,
         snapshot=frozen,
+        lineage=lineage,
         entry=entry,
         facts=view.facts({} if entry.manifest is None else dict(entry.manifest.metadata)),
         record=record,
@@ -95,16 +100,16 @@ def show(task: str, number: int, page: Reading) -> Response:
 
 
 @router.post("/versions/{task}/{number}/archive")
-def archive(task: str, number: int, page: Operating) -> Response:
+def archive(task: str, number: Number, page: Operating) -> Response:
     """Put a version away for good; its files may then be pruned."""
-    app, reason = page.app, _reason(page)
+    app, reason = page.app, page.reason()
     with app.database.write() as unit:
         version = retire.archive(
             unit,
             app.catalog.all(),
             task,
             number,
-            by=_actor(page),
+            by=page.actor,
             why=reason,
             at=app.clock.now(),
         )
@@ -112,13 +117,11 @@ def archive(task: str, number: int, page: Operating) -> Response:
 
 
 @router.post("/versions/{task}/{number}/restore")
-def restore(task: str, number: int, page: Operating) -> Response:
+def restore(task: str, number: Number, page: Operating) -> Response:
     """Make a rejected version a candidate again."""
-    app, reason = page.app, _reason(page)
+    app, reason = page.app, page.reason()
     with app.database.write() as unit:
-        version = retire.restore(
-            unit, task, number, by=_actor(page), why=reason, at=app.clock.now()
-        )
+        version = retire.restore(unit, task, number, by=page.actor, why=reason, at=app.clock.now())
     toast = f"{version.reference} is a {VersionStatus.CANDIDATE} again"
     return page.redirect(f"/versions/{task}/{number}", toast=toast)
 
@@ -152,14 +155,3 @@ def _score(record: EvaluationRecord | None) -> dict[str, Any]:
 def _served(version: Version, moved: dict[str, Route]) -> float:
     route = moved.get(version.task)
     return 0.0 if route is None else view.served_percent(version, route)
-
-
-def _reason(page: Page) -> str:
-    reason = page.sent.get("reason", "").strip()
-    if not reason:
-        raise Invalid("this needs a reason", code="reason", hint="write why")
-    return reason[:500]
-
-
-def _actor(page: Page) -> str:
-    return "" if page.who is None else page.who.actor

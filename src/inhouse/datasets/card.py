@@ -181,7 +181,7 @@ def _limits_of_near(record: SnapshotRecord) -> list[str]:
     disagreeing, total = near.get("disagreeing", 0), near.get("repeats", 0)
     if not disagreeing:
         return []
-    return [f"{disagreeing} of {_counted(total, 'near repeat')} disagree with what they repeat."]
+    return [f"Of {_counted(total, 'near repeat')} {disagreeing} disagree with what they repeat."]
 
 
 def _counted(n: int, thing: str) -> str:

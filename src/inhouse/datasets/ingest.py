@@ -23,13 +23,11 @@ from inhouse.datasets.formats.targets import COLUMNS, number, target_of
 from inhouse.datasets.rows import columns_of, read_rows
 from inhouse.datasets.tables import ImportedExample
 from inhouse.db.dialects import insert_ignore, table_of
-from inhouse.db.tables import Meta
-from inhouse.db.unit import Database, ReadUnit, WriteUnit
-from inhouse.interactions.pseudonym import pseudonym
+from inhouse.db.unit import Database, WriteUnit
+from inhouse.interactions.pseudonym import pseudonym, salt_of
 from inhouse.tasks.spec import TaskSpec
 
 _table = table_of(ImportedExample)
-_meta = table_of(Meta)
 _CHUNK = 500
 _SOURCE_LENGTH = 256
 _NAME_LENGTH = 256
@@ -119,7 +117,7 @@ class _Reading:
         self._spec, self._path, self._name, self._named = spec, path, name, named
         self._chosen = _choose(spec, columns_of(path, name), _roles(name, named))
         with database.read() as unit:
-            self._salt = _salt(unit)
+            self._salt = salt_of(unit)
         self.bad: list[tuple[int, str]] = []
         self.unread: Counter[str] = Counter()
 
@@ -247,11 +245,6 @@ def _time(value: Any) -> datetime | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise Invalid(f"{value!r} is no time in ISO 8601") from None
-
-
-def _salt(unit: ReadUnit) -> bytes:
-    found = unit.execute(select(_meta.c.value).where(_meta.c.name == "salt")).scalar_one_or_none()
-    return bytes.fromhex(found or "")
 
 
 def _add(

@@ -10,6 +10,7 @@ from sqlalchemy import DateTime, Dialect, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from inhouse.core.errors import Invalid
 from inhouse.core.hashing import canonical_json
 
 _ZONE = len("+00:00")
@@ -30,10 +31,16 @@ class Base(DeclarativeBase):
 
 
 def in_utc(value: datetime) -> datetime:
-    """The same moment in UTC. Raises ValueError for one without a zone."""
+    """The same moment in UTC. Raises ValueError for one without a zone, Invalid (code ``time``)
+    for one that UTC has no year for."""
     if value.tzinfo is None:
         raise ValueError("times carry a zone; this one has none")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(
+            f"{value.isoformat()} lies outside of all years", code="time", hint="years 1 to 9999"
+        ) from None
 
 
 def instant_text(value: datetime) -> str:

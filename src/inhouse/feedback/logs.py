@@ -19,13 +19,12 @@ from sqlalchemy import select
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.hashing import canonical_json
 from inhouse.db.dialects import insert_ignore, table_of
-from inhouse.db.tables import Meta
-from inhouse.db.unit import Database, ReadUnit, WriteUnit
+from inhouse.db.unit import Database, WriteUnit
 from inhouse.feedback.logged import Logged, OtherEvent, read_line
 from inhouse.feedback.submit import FeedbackKind, Statement, read, redacted, store
 from inhouse.interactions.content import Content
 from inhouse.interactions.entry import InteractionRecord, Status
-from inhouse.interactions.pseudonym import pseudonym
+from inhouse.interactions.pseudonym import pseudonym, salt_of
 from inhouse.interactions.tables import Interaction
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskSpec
@@ -34,7 +33,6 @@ IMPORTED = "imported"
 """The arm of calls that another system answered."""
 
 _interaction = table_of(Interaction)
-_meta = table_of(Meta)
 _CHUNK = 500
 _BOM = b"\xef\xbb\xbf"
 
@@ -143,7 +141,7 @@ class _Importer:
         unique = {one.logged.id: one for one in found}
         asked = select(_interaction.c.id).where(_interaction.c.id.in_(list(unique)))
         known = set(unit.execute(asked).scalars())
-        salt = _salt(unit)
+        salt = salt_of(unit)
         rows = [
             self._row(one.logged, salt)
             for name, one in unique.items()
@@ -201,8 +199,3 @@ class _Importer:
         )
         kept = msgspec.structs.asdict(self._content.of(record))
         return {name: value for name, value in kept.items() if name in _interaction.c}
-
-
-def _salt(unit: ReadUnit) -> bytes:
-    found = unit.execute(select(_meta.c.value).where(_meta.c.name == "salt")).scalar_one_or_none()
-    return bytes.fromhex(found or "")

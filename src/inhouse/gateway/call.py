@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -59,6 +60,7 @@ class Gateway:
         self._catalog = catalog
         self._routes = routes
         self._resolve = resolve
+        self._opened: set[str] = set()
         self.ledger = ledger
         self._breakers = breakers
         self._clock = clock
@@ -94,7 +96,8 @@ class Gateway:
         trace = self.open(call, text, plan, warnings=await self.ledger.admit(call))
 
         async def ask(reference: str) -> Answer:
-            return await ask_task(self.backend(reference), reference, spec, question, trace)
+            backend = await self.backend(reference)
+            return await ask_task(backend, reference, spec, question, trace)
 
         try:
             answer = await self.walk(plan, trace, ask)
@@ -132,7 +135,7 @@ class Gateway:
         trace = self.ledger.open(call, call.input, arm=Arm.PINNED, unit=unit, warnings=warnings)
 
         async def once(reference: str) -> tuple[Backend, T]:
-            backend = self.backend(reference)
+            backend = await self.backend(reference)
             return backend, await ask(backend, trace)
 
         try:
@@ -181,9 +184,14 @@ class Gateway:
         trace.route_revision, trace.weight_bp = plan.route.revision, plan.route.weight_bp
         return trace
 
-    def backend(self, reference: str) -> Backend:
-        """The backend of a reference, if its upstream may be asked now."""
+    async def backend(self, reference: str) -> Backend:
+        """The backend of a reference, if its upstream may be asked now. One whose files have to be
+        read is opened beside the event loop."""
         self.ledger.admit_try(reference)
+        if reference not in self._opened:
+            if parse_reference(reference).kind is not ReferenceKind.UPSTREAM:
+                await asyncio.to_thread(self._resolve, reference)
+            self._opened.add(reference)
         return self._resolve(reference)
 
     def chain(self, trace: Trace) -> Chain:

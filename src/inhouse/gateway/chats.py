@@ -66,7 +66,7 @@ class Chats:
         turn = await self._open(call)
 
         async def ask(reference: str) -> tuple[Backend, Reply]:
-            backend = self._gateway.backend(reference)
+            backend = await self._gateway.backend(reference)
             reply = await backend.answer(turn.question_for(backend))
             turn.trace.note_usage(backend, reply.usage)
             return backend, reply
@@ -84,7 +84,7 @@ class Chats:
         turn = await self._open(call)
 
         async def ask(reference: str) -> tuple[Backend, ReplyStream]:
-            backend = self._gateway.backend(reference)
+            backend = await self._gateway.backend(reference)
             if hasattr(backend, "stream"):
                 question = turn.question_for(backend)
                 return backend, await cast("Streaming", backend).stream(question)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
 
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit, WriteUnit
@@ -44,7 +44,8 @@ def count_before(unit: ReadUnit, moment: datetime) -> int:
 
 def of_subject(unit: ReadUnit, subject: str, limit: int) -> list[Call]:
     """Some calls of a subject (its pseudonym). Erased ones belong to nobody."""
-    return _calls(unit, _table.c.subject == subject, limit)
+    found = unit.execute(_calls(_table.c.subject == subject, limit))
+    return [Call(*row) for row in found]
 
 
 def older(unit: ReadUnit, moment: datetime, after: Call | None, limit: int) -> list[Call]:
@@ -54,7 +55,8 @@ def older(unit: ReadUnit, moment: datetime, after: Call | None, limit: int) -> l
         at = _table.c.created_at
         later = or_(at > after.created_at, and_(at == after.created_at, _table.c.id > after.id))
         wanted = and_(wanted, at >= after.created_at, later)
-    return _calls(unit, wanted, limit)
+    oldest = _calls(wanted, limit).order_by(_table.c.created_at, _table.c.id)
+    return [Call(*row) for row in unit.execute(oldest)]
 
 
 def erase(unit: WriteUnit, calls: Sequence[Call]) -> None:
@@ -83,9 +85,6 @@ def _count(unit: ReadUnit, wanted: ColumnElement[bool]) -> int:
     return unit.execute(select(func.count()).select_from(_table).where(wanted)).scalar_one()
 
 
-def _calls(unit: ReadUnit, wanted: ColumnElement[bool], limit: int) -> list[Call]:
+def _calls(wanted: ColumnElement[bool], limit: int) -> Select[Any]:
     columns = (_table.c.id, _table.c.created_at, _table.c.key_id, _table.c.attempts)
-    statement = (
-        select(*columns).where(wanted).order_by(_table.c.created_at, _table.c.id).limit(limit)
-    )
-    return [Call(*row) for row in unit.execute(statement)]
+    return select(*columns).where(wanted).limit(limit)

@@ -123,13 +123,8 @@ class Decision(NamedTuple):
         return {check.name: check.value for check in (*self.because, *self.checks)}
 
 
-def next_margin(plan: Plan, step: int) -> float:
-    """The margin to read the evidence for, at a step."""
-    return plan.margin_before(min(step + 1, len(plan.steps_bp) - 1))
-
-
 def decide(plan: Plan, standing: Standing, reading: Reading) -> Decision:
-    """The next move of a rollout that has traffic; ``reading`` is for ``next_margin``.
+    """The next move of a rollout that has traffic; ``reading`` is for ``plan.margin_after(step)``.
 
     Harm rolls back in every state with traffic, also while it is held or paused, and needs no
     minimum of outcomes. What is inconclusive holds and alerts; it is never shipped.

@@ -188,7 +188,7 @@ class Evidence:
 
 
 class ShadowEvidence:
-    """The evidence of a shadow: the candidate answers copies of calls, and nobody gets to see it."""
+    """The evidence of a shadow: the candidate answers copies of calls, for nobody to see."""
 
     __slots__ = ("_harm", "_inputs", "_safety")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 from inhouse.core.errors import Invalid
@@ -114,14 +115,15 @@ class Plan:
         full = step == len(self.steps_bp) - 1
         return FULL_BP - self.hold_back_bp if full else self.steps_bp[step]
 
-    def margin_before(self, step: int) -> float:
-        """The margin that must be certified before a step may be entered."""
-        return min(1.0, self.margin * FULL_BP / self.steps_bp[step])
+    def margin_after(self, step: int) -> float:
+        """The margin that must be certified before a step may be left."""
+        following = min(step + 1, len(self.steps_bp) - 1)
+        return min(1.0, self.margin * FULL_BP / self.steps_bp[following])
 
     @property
     def margins(self) -> tuple[float, ...]:
-        """Every margin that the plan will ask for. The first step asks for none."""
-        return tuple(self.margin_before(step) for step in range(1, len(self.steps_bp)))
+        """Every margin that the plan will ask for."""
+        return tuple(self.margin_after(step) for step in range(len(self.steps_bp)))
 
     def outcomes_at(self, step: int) -> int:
         """Outcomes of the candidate that a step needs before the next."""
@@ -129,7 +131,7 @@ class Plan:
 
     def _faults(self) -> list[str]:
         steps = self.steps_bp
-        rising = all(a < b for a, b in zip(steps, steps[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(steps))
         chances = (self.false_rollback, self.false_promotion, self.false_mismatch)
         checks: Mapping[str, bool] = {
             "the steps must rise from above 0 to 100 %": bool(steps)

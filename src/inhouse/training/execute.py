@@ -28,6 +28,7 @@ from inhouse.jobs import handler, queue
 from inhouse.jobs.handler import JobContext, Stopped, StopReason
 from inhouse.jobs.queue import JobRecord, Progress
 from inhouse.registry import versions
+from inhouse.store.resolve import Resolved
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskSpec
@@ -36,6 +37,7 @@ from inhouse.training.handover import Order
 from inhouse.training.process import Watch
 from inhouse.training.publish import PublishedRun, find_published, publish
 from inhouse.training.runs import Run
+from inhouse.training.trainers.base import RecipeSettings
 
 JOB = "training.run"
 EVALUATION_JOB = "evaluation.run"
@@ -160,18 +162,23 @@ class Training:
                 takes = preflight.in_words(found.seconds)
                 note = f"learning from {len(examples)} examples takes about {takes}"
                 self._say(job, run, Progress(done=0, total=100, note=note))
-            base = self.store.resolve(settings.base)
-            order = Order(spec=spec, recipe=run.recipe, settings=run.settings, base=base.path)
-            handover.write_order(folder, order, examples)
-            self._run(job, run, settings.threads, settings.max_seconds, _TRAIN, folder)
-            artifact = handover.read_result(folder)
+            with self.store.hold(settings.base, holder=f"training run {run.id}") as base:
+                order = Order(spec=spec, recipe=run.recipe, settings=run.settings, base=base.path)
+                handover.write_order(folder, order, examples)
+                return self._learn(job, run, settings, base, folder)
 
-            def check(model: Path) -> None:
-                self._say(job, run, Progress(done=100, total=100, note="checking what was saved"))
-                self._run(job, run, settings.threads, _PARITY_SECONDS, _PARITY, model, folder)
-                self._say(job, run, Progress(done=100, total=100, note="publishing"))
+    def _learn(
+        self, job: JobContext, run: Run, settings: RecipeSettings, base: Resolved, folder: Path
+    ) -> PublishedRun:
+        self._run(job, run, settings.threads, settings.max_seconds, _TRAIN, folder)
+        artifact = handover.read_result(folder)
 
-            return publish(self.store, run, base, artifact, check)
+        def check(model: Path) -> None:
+            self._say(job, run, Progress(done=100, total=100, note="checking what was saved"))
+            self._run(job, run, settings.threads, _PARITY_SECONDS, _PARITY, model, folder)
+            self._say(job, run, Progress(done=100, total=100, note="publishing"))
+
+        return publish(self.store, run, base, artifact, check)
 
     def _spec(self, run: Run) -> TaskSpec:
         spec = self.catalog.get(run.task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import msgspec
@@ -28,7 +28,7 @@ def look(database: Database, run_id: str, after: int) -> tuple[list[Event], bool
 
 async def stream(
     database: Database, run_id: str, after: int, stopping: asyncio.Event
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Events from the one above ``after`` on, until the run is over or the server stops.
 
     The database is asked twice a second; a comment goes out when nothing happened for 15 s, so that

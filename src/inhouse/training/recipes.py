@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from inhouse.core.errors import Invalid
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.training.trainers.base import RecipeSettings, Trainer
-from inhouse.training.trainers.encoder_full import EncoderFull, EncoderFullSettings
+from inhouse.training.trainers.encoder_full import EncoderFull
 from inhouse.training.trainers.encoder_head import EncoderHead, EncoderHeadSettings
+from inhouse.training.trainers.encoder_settings import EncoderFullSettings
 
 DEFAULT = "encoder-head.v1"
 

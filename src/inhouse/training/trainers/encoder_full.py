@@ -13,15 +13,14 @@ it, ``tokenizer.json``, and ``model.json`` with ``kind``, ``task``, ``task_revis
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pydantic import Field
 
 from inhouse.core.hashing import digest_of, sha256_file
 from inhouse.datasets.example import Example
@@ -34,7 +33,13 @@ from inhouse.training.preflight import (
     check_host,
     check_time,
 )
-from inhouse.training.trainers.base import RecipeSettings, TrainedArtifact, Work
+from inhouse.training.trainers.base import TrainedArtifact, Work
+from inhouse.training.trainers.encoder_settings import (
+    EncoderFullSettings,
+    estimate,
+    rounds_of,
+    sized,
+)
 from inhouse.training.trainers.encoder_texts import Texts
 from inhouse.training.trainers.folds import grouped_folds, quantile_strata, usable_count
 from inhouse.training.trainers.heads import (
@@ -54,52 +59,6 @@ _STRATA = 5
 _PROBE_ROWS = 24
 _PROBE_TEXTS = ("A.", "¿Qué? — 漢字 \u202eabc", "word " * 2000)
 _FITTED, _ALL = 95.0, 100.0
-_PIECES_PER_SECOND = 1100.0
-"""Word pieces that one thread learns from, MiniLM-L6 on an x86-64 server core of 2024."""
-_SECOND_THREAD = 0.55
-_CHARACTERS_PER_PIECE = 4.3
-_OVERHEAD_SECONDS = 25.0
-
-
-class EncoderFullSettings(RecipeSettings):
-    """Settings of ``encoder.v1``."""
-
-    base: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] = "minilm-l6"
-    """Sentence encoder in the ModelStore: ``config.json``, ``model.safetensors``,
-    ``tokenizer.json`` of a BERT-like model."""
-    epochs: int = Field(4, ge=1, le=50)
-    """The most epochs; cross-validation may choose fewer."""
-    learning_rate: float = Field(1e-4, gt=0, le=1e-2)
-    """Highest learning rate, after the warm-up; it falls to 0 at the end of the last epoch."""
-    layer_decay: float = Field(0.9, gt=0, le=1)
-    """Learning rate of a layer, as a share of that of the layer above."""
-    batch: int = Field(16, ge=1, le=256)
-    """Examples a step."""
-    max_tokens: int = Field(128, ge=8, le=512)
-    """Word pieces that the network reads at once. Of a longer text an epoch learns from one window,
-    drawn anew each time; an answer averages all of them."""
-    frozen_layers: int = Field(0, ge=0, le=48)
-    """Lowest layers that stay as they are; faster, for examples close to what the base knows."""
-    warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises."""
-    weight_decay: float = Field(0.01, ge=0, le=1)
-    """Weight decay of AdamW."""
-    averaging: float = Field(0.13, ge=0, le=1)
-    """Share of the steps that the moving average of the weights looks back on; 0 for none."""
-    soften: float = Field(1.0, ge=0, le=1)
-    """Of a choice: how much of the doubt in an example (1 - its quality) goes to all labels."""
-    label_weights: Literal["none", "balanced"] = "none"
-    """Of a choice: count labels as they are, or to equal shares."""
-    loss: Literal["mse", "smooth-l1"] = "mse"
-    """Of a score."""
-    folds: int = Field(3, ge=2, le=20)
-    """Parts that the examples are dealt into, whole groups each."""
-    held_out: int = Field(500, ge=1)
-    """As many folds are held out, one after the other, as give this many held-out examples."""
-    max_seconds: float = Field(14400.0, gt=0)
-    """Longest time that training may take, in seconds; then the run fails."""
-    threads: int = Field(2, ge=1, le=64)
-    """Threads of the child process."""
 
 
 class EncoderFull:
@@ -123,6 +82,7 @@ class EncoderFull:
         from inhouse.training.trainers.encoder_net import check_base
 
         started = time.monotonic()
+        work = replace(work, settings=sized(work.settings, len(work.examples)))
         settings, spec = work.settings, work.spec
         _prepare(settings)
         check_base(work.base, settings.max_tokens)
@@ -168,22 +128,6 @@ class _Chosen(msgspec.Struct, frozen=True):
     epochs: int
     temperature: float
     metrics: dict[str, float]
-
-
-def estimate(examples: Sequence[Example], settings: EncoderFullSettings) -> float:
-    """About how many seconds training takes, on a base of the size of MiniLM-L6."""
-    pieces = sum(
-        min(len(each.input) / _CHARACTERS_PER_PIECE + 2, settings.max_tokens) for each in examples
-    )
-    rounds = rounds_of(len(examples), settings.folds, settings.held_out)
-    passes = settings.epochs * (1 + rounds * (settings.folds - 1) / settings.folds)
-    speed = _PIECES_PER_SECOND * (1 + _SECOND_THREAD * (settings.threads - 1))
-    return pieces * passes / speed + _OVERHEAD_SECONDS
-
-
-def rounds_of(examples: int, folds: int, held_out: int) -> int:
-    """How many folds are held out, one after the other."""
-    return min(folds, max(1, math.ceil(held_out * folds / examples)))
 
 
 def _prepare(settings: EncoderFullSettings) -> None:
