@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import text
@@ -21,65 +18,12 @@ from inhouse.dashboard.navigation import GROUPS
 from inhouse.dashboard.security import CONTENT_POLICY
 from inhouse.gateway.keys import Role, create, revoke
 from inhouse.settings import Settings, TaskSettings, UpstreamSettings
+from inhouse.testing.visitor import HTML, Visitor
 
 PAGES = [item.path for group in GROUPS for item in group.items]
-FORM = "application/x-www-form-urlencoded"
-HTML = "text/html,application/xhtml+xml"
 INLINE = re.compile(
     r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|javascript:", re.IGNORECASE
 )
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    text: str
-    cookies: SimpleCookie
-
-
-class Visitor:
-    """A browser's manners: it keeps cookies and asks for HTML."""
-
-    def __init__(self, server: ServerHandle) -> None:
-        self.place = server.url.removeprefix("http://")
-        self.cookies: dict[str, str] = {}
-
-    def ask(self, method: str, path: str, body: str = "", **headers: str) -> Answer:
-        sent = {"accept": HTML} | {n.replace("_", "-"): v for n, v in headers.items()}
-        if self.cookies:
-            sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        connection = http.client.HTTPConnection(self.place, timeout=30)
-        connection.request(method, path, body.encode(), sent)
-        response = connection.getresponse()
-        content = response.read().decode()
-        set_now: SimpleCookie = SimpleCookie()
-        for value in response.headers.get_all("set-cookie", []):
-            set_now.load(value)
-        for name, morsel in set_now.items():
-            if morsel.value and morsel["max-age"] != "0":
-                self.cookies[name] = morsel.value
-            else:
-                self.cookies.pop(name, None)
-        named = {name.lower(): value for name, value in response.getheaders()}
-        connection.close()
-        return Answer(response.status, named, content, set_now)
-
-    def get(self, path: str, **headers: str) -> Answer:
-        return self.ask("GET", path, **headers)
-
-    def post(self, path: str, fields: dict[str, str], **headers: str) -> Answer:
-        headers.setdefault("content_type", FORM)
-        return self.ask("POST", path, urlencode(fields), **headers)
-
-    def token(self, path: str = "/settings") -> str:
-        """The token in the forms of a page."""
-        found = re.search(r'name="csrf" value="(\w+)"', self.get(path).text)
-        assert found, path
-        return found[1]
-
-    def sign_in(self, key: str, **headers: str) -> Answer:
-        fields = {"key": key, "next": "/settings", "csrf": self.token("/login")}
-        return self.post("/login", fields, **headers)
 
 
 class Guarded(NamedTuple):
@@ -129,14 +73,14 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerHandle]:
 
 @pytest.fixture
 def viewer(guarded: Guarded) -> Visitor:
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     assert visitor.sign_in(guarded.keys["viewer"]).status == 303
     return visitor
 
 
 @pytest.fixture
 def operator(guarded: Guarded) -> Visitor:
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     assert visitor.sign_in(guarded.keys["operator"]).status == 303
     return visitor
 
@@ -154,20 +98,22 @@ def test_every_page_forbids_what_is_not_its_own(viewer: Visitor, path: str) -> N
 
 @pytest.mark.parametrize("path", PAGES)
 def test_who_has_not_signed_in_is_asked_to(guarded: Guarded, path: str) -> None:
-    answer = Visitor(guarded.server).get(path)
+    answer = Visitor(guarded.server.url).get(path)
     onward = "" if path == "/" else "?next=" + path.replace("/", "%2F")
     assert (answer.status, answer.headers["location"]) == (303, f"/login{onward}")
 
 
 def test_a_part_of_a_page_sends_the_whole_page_to_the_form(guarded: Guarded) -> None:
     current = f"{guarded.server.url}/upstreams?x=1"
-    answer = Visitor(guarded.server).get("/upstreams", hx_request="true", hx_current_url=current)
+    answer = Visitor(guarded.server.url).get(
+        "/upstreams", hx_request="true", hx_current_url=current
+    )
     assert (answer.status, answer.text) == (204, "")
     assert answer.headers["hx-redirect"] == "/login?next=%2Fupstreams%3Fx%3D1"
 
 
 def test_a_key_opens_a_session_that_scripts_cannot_read(guarded: Guarded) -> None:
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     answer = visitor.sign_in(guarded.keys["viewer"])
     assert (answer.status, answer.headers["location"]) == (303, "/settings")
     cookie = answer.cookies["inhouse_session"]
@@ -180,14 +126,14 @@ def test_a_key_opens_a_session_that_scripts_cannot_read(guarded: Guarded) -> Non
 
 
 def test_behind_tls_the_cookie_is_secure(guarded: Guarded) -> None:
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     answer = visitor.sign_in(guarded.keys["viewer"], origin=f"https://{visitor.place}")
     assert answer.cookies["inhouse_session"]["secure"] is True
 
 
 @pytest.mark.parametrize("shown", ["", "ih_unknown", "ih_\u00e9 \u2603"])
 def test_a_wrong_key_opens_nothing(guarded: Guarded, shown: str) -> None:
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     answer = visitor.sign_in(shown)
     assert (answer.status, "unknown or revoked" in answer.text) == (401, True)
     assert visitor.cookies == {}
@@ -195,7 +141,7 @@ def test_a_wrong_key_opens_nothing(guarded: Guarded, shown: str) -> None:
 
 
 def test_a_key_for_applications_opens_no_page(guarded: Guarded) -> None:
-    answer = Visitor(guarded.server).sign_in(guarded.keys["application"])
+    answer = Visitor(guarded.server.url).sign_in(guarded.keys["application"])
     assert answer.status == 403
     assert "viewer, reviewer, operator, admin" in answer.text
 
@@ -204,7 +150,7 @@ def test_too_many_wrong_keys_have_to_wait(tmp_path: Path) -> None:
     app = open_app(tmp_path)
     _, key = make_key(app, Role.ADMIN)
     with serve_in_thread(app) as server:
-        visitor = Visitor(server)
+        visitor = Visitor(server.url)
         assert [visitor.sign_in("ih_no").status for _ in range(10)] == [401] * 10
         refused = visitor.sign_in(key)
     assert (refused.status, "wait a minute" in refused.text.lower()) == (429, True)
@@ -220,7 +166,7 @@ def test_signing_out_ends_the_session_at_once(viewer: Visitor) -> None:
 
 def test_a_revoked_key_ends_its_sessions(guarded: Guarded) -> None:
     key_id, key = make_key(guarded.app, Role.VIEWER, "leaver")
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     visitor.sign_in(key)
     assert visitor.get("/settings").status == 200
     with guarded.app.database.write() as unit:
@@ -230,7 +176,7 @@ def test_a_revoked_key_ends_its_sessions(guarded: Guarded) -> None:
 
 @pytest.mark.parametrize("onward", ["//evil.example", "/\\evil.example", "https://evil.example"])
 def test_signing_in_leads_nowhere_else(guarded: Guarded, onward: str) -> None:
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     fields = {"key": guarded.keys["viewer"], "next": onward, "csrf": visitor.token("/login")}
     assert visitor.post("/login", fields).headers["location"] == "/"
 
@@ -302,7 +248,7 @@ def test_a_form_over_the_limit_is_refused(operator: Visitor) -> None:
 
 
 def test_without_keys_this_machine_needs_none(local: ServerHandle) -> None:
-    visitor = Visitor(local)
+    visitor = Visitor(local.url)
     page = visitor.get("/settings")
     assert (page.status, "no keys yet" in page.text) == (200, True)
     assert visitor.get("/login").headers["location"] == "/"
@@ -314,15 +260,15 @@ def test_without_keys_this_machine_needs_none(local: ServerHandle) -> None:
 
 
 def test_without_keys_no_other_name_leads_here(local: ServerHandle) -> None:
-    answer = Visitor(local).get("/settings", host="evil.example")
+    answer = Visitor(local.url).get("/settings", host="evil.example")
     assert (answer.status, "foreign" in answer.text) == (403, True)
 
 
 @pytest.mark.parametrize(("accept", "kind"), [(HTML, "text/html"), ("*/*", "application/problem")])
 def test_errors_speak_the_language_of_who_asks(local: ServerHandle, accept: str, kind: str) -> None:
-    answer = Visitor(local).get("/nowhere", accept=accept)
+    answer = Visitor(local.url).get("/nowhere", accept=accept)
     assert (answer.status, answer.headers["content-type"].startswith(kind)) == (404, True)
-    api = Visitor(local).get("/v1/nowhere")
+    api = Visitor(local.url).get("/v1/nowhere")
     assert api.headers["content-type"] == "application/problem+json"
 
 
@@ -332,14 +278,14 @@ def test_what_nobody_foresaw_is_a_page_without_details(tmp_path: Path) -> None:
         with app.database.write() as unit:
             unit.execute(text("DROP TABLE training_event"))
             unit.execute(text("DROP TABLE training_run"))
-        answer = Visitor(server).get("/training")
+        answer = Visitor(server.url).get("/training")
     assert answer.status == 500
     assert "something went wrong inside the server" in answer.text.lower()
     assert "training_run" not in answer.text
 
 
 def test_static_files_are_kept_for_good_and_named_by_content(guarded: Guarded) -> None:
-    visitor = Visitor(guarded.server)
+    visitor = Visitor(guarded.server.url)
     page = visitor.get("/login").text
     paths = set(re.findall(r'(?:href|src)="(/static/[^"#]+)', page))
     assert {path.rpartition("/")[2] for path in paths} >= {"app.css", "app.js", "htmx.min.js"}

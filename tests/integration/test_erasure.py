@@ -21,6 +21,7 @@ from inhouse.cli import interactions as interactions_cli
 from inhouse.cli import routes as routes_cli
 from inhouse.cli import versions as versions_cli
 from inhouse.cli.context import set_folder
+from inhouse.gateway import keys
 from inhouse.settings import load_settings
 from inhouse.testing.upstream_server import ScriptedUpstream
 
@@ -205,3 +206,27 @@ def test_the_command_line_tells_and_erases(project: Project) -> None:
     assert refused.exit_code != 0
     version = runner.invoke(versions_cli.app, ["lineage", f"{TASK}@1"])
     assert version.exit_code == 0, version.output
+
+
+def test_an_operator_looks_and_only_an_admin_erases(project: Project) -> None:
+    """The last test of the module: from here on the server asks for keys."""
+    with project.app.database.write() as unit:
+        made = {
+            role: keys.create(unit, role.value, role, project.app.clock.now())[1]
+            for role in keys.Role
+        }
+    project.app.keys.refresh()
+
+    def status(method: str, role: keys.Role) -> int:
+        connection = http.client.HTTPConnection(project.url.removeprefix("http://"), timeout=60)
+        headers = {"authorization": f"Bearer {made[role]}"}
+        connection.request(method, "/v1/subjects/nobody", headers=headers)
+        found = connection.getresponse().status
+        connection.close()
+        return found
+
+    looking = {role.value: status("GET", role) for role in keys.Role}
+    erasing = {role.value: status("DELETE", role) for role in keys.Role}
+    assert {role for role, code in looking.items() if code == 200} == {"operator", "admin"}
+    assert {role for role, code in erasing.items() if code == 202} == {"admin"}
+    assert {*looking.values(), *erasing.values()} == {200, 202, 403}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
@@ -14,7 +15,7 @@ from sqlalchemy.engine import make_url
 from inhouse.core.errors import Conflict
 from inhouse.db.unit import Database
 from inhouse.migrations.schema import metadata
-from inhouse.migrations.upgrade import upgrade
+from inhouse.migrations.upgrade import configuration, upgrade
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -49,3 +50,38 @@ def test_a_database_of_a_newer_inhouse_is_left_alone(empty: Database) -> None:
         unit.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(Conflict, match="9999"):
         upgrade(empty)
+
+
+def test_examples_of_before_know_where_they_came_from(empty: Database) -> None:
+    """Revision 3 reads out of their origins what it makes columns of."""
+    at = "2026-01-31T09:00:00.000000Z"
+    imports = [("same", "a.csv", 7), ("same", "b.csv", 7), ("other", "a.csv", 8)]
+    origins = [
+        ("same", '{"kind":"import","row":7,"source":"b.csv"}'),
+        ("asked", '{"feedback_ids":[],"interaction_id":"i1","kind":"correction"}'),
+        ("gone", '{"kind":"import","row":9,"source":"a.csv"}'),
+    ]
+    with empty.write() as unit:
+        command.upgrade(configuration(unit), "0002")
+        for n, (words, source, row) in enumerate(imports):
+            unit.exec_driver_sql(
+                "INSERT INTO imported_example (id, task, task_revision, input, target, weight,"
+                " source, row_number, content_hash, created_at) VALUES"
+                f" ('m{n}', 'mood', 'r', '\"{words}\"', '1', 1, '{source}', {row}, 'h{n}', '{at}')"
+            )
+        unit.exec_driver_sql(
+            "INSERT INTO dataset_snapshot (id, task, task_revision, content_hash, settings, counts,"
+            f" dropped, created_at) VALUES ('s', 'mood', 'r', 'h', '1', '1', '1', '{at}')"
+        )
+        for n, (words, origin) in enumerate(origins):
+            unit.exec_driver_sql(
+                "INSERT INTO dataset_snapshot_example (snapshot_id, position, split, input, target,"
+                " weight, quality, group_key, origin, content_hash) VALUES"
+                f" ('s', {n}, 'train', '\"{words}\"', '1', 1, 1, 'g', '{origin}', 'h')"
+            )
+    upgrade(empty)
+    with empty.read() as unit:
+        found = unit.exec_driver_sql(
+            "SELECT interaction_id, imported_id FROM dataset_snapshot_example ORDER BY position"
+        )
+        assert [tuple(row) for row in found] == [(None, "m1"), ("i1", None), (None, None)]

@@ -173,3 +173,23 @@ def test_what_stands_in_the_text_is_found(text: str, data: st.DataObject) -> Non
     assert check(SPEC, spans, text) == {"spans": spans}
     assert bool(spans) is bool(quotes)
     assert len(spans) <= len(quotes)
+
+
+def test_case_blanks_and_quotation_marks_do_not_matter() -> None:
+    text = "İt: “ADA \t\n  Lovelace’s”  of   analytical\nENGINES, ΟΔΟΣ"
+    said = ['"ada lovelace\'s"', "Analytical  Engines", "οδος"]
+    found = locate([Quote(words, "ORG") for words in said], text)
+    marked = [span["text"] for span in found]
+    assert marked == ["“ADA \t\n  Lovelace’s”", "analytical\nENGINES", "ΟΔΟΣ"]
+
+
+def test_work_without_end_is_refused() -> None:
+    text = "a b " * 30_000
+    for quotes in (["a"] * 301, ["a b " * 20_000 + str(at) for at in range(100)]):
+        with pytest.raises(Unparsable, match="more"):
+            locate([Quote(words, "ORG") for words in quotes], text)
+
+
+def test_words_that_repeat_take_no_more_time() -> None:
+    (found,) = locate([Quote("a" * 50_000 + "B", "ORG")], "a" * 1_000_000 + "b")
+    assert found["end"] == 1_000_001

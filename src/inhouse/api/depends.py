@@ -45,6 +45,7 @@ Wired = Annotated[App, Depends(_wired)]
 Caller = Annotated[Principal, Depends(_needs(Permission.CALL))]
 Reader = Annotated[Principal, Depends(check_reader)]
 Operator = Annotated[Principal, Depends(_needs(Permission.OPERATE))]
+Admin = Annotated[Principal, Depends(_needs(Permission.ADMINISTER))]
 
 OfTask = Annotated[Name | None, Query(description="Only this task.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]

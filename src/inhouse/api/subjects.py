@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from inhouse.api.depends import Limit, Operator, Reader, Wired
+from inhouse.api.depends import Admin, Limit, Operator, Reader, Wired
 from inhouse.client.control import Job
 from inhouse.client.lineage import Erasure, Held
 from inhouse.monitoring import erasure
@@ -26,7 +26,7 @@ def show_subject(subject: Subject, app: Wired, _: Operator) -> Held:
 
 
 @router.delete("/v1/subjects/{subject:path}", status_code=202)
-def delete_subject(subject: Subject, app: Wired, who: Operator) -> Job:
+def delete_subject(subject: Subject, app: Wired, who: Admin) -> Job:
     """Erase everything of a subject, in a background job. Its id is that of the erasure."""
     with app.database.write() as unit:
         job = erasure.request_subject(unit, subject, actor=who.actor, at=app.clock.now())

@@ -62,8 +62,6 @@ _WORDS: Final = {
     "min_score certified": "evidence that the score is above its minimum: "
     "{value:.3g} of {needed:.3g}",
     "harm": "the candidate is worse than the incumbent: evidence {value:.3g}, limit {needed:.3g}",
-    "fresh harm": "the candidate has become worse than the incumbent: evidence {value:.3g}, "
-    "limit {needed:.3g}",
     "mismatch": "calls do not fall to the arms as the weights say: evidence {value:.3g}, "
     "limit {needed:.3g}; something loses or moves calls of one arm",
     "horizon": "no verdict after {value:.0f} outcomes (horizon {needed:.0f}); "
@@ -133,8 +131,9 @@ def decide(plan: Plan, standing: Standing, reading: Reading) -> Decision:
         return _stay(plan, standing, ())
     if standing.superseded:
         return _end(Kind.ABORT, RolloutState.ABORTED, Check("newer", False, 1, 0))
-    harm = _harm(plan, reading)
-    if harm is not None:
+    limit = 1.0 / plan.false_rollback
+    if reading.harm >= limit:
+        harm = Check("harm", False, reading.harm, limit)
         return _end(Kind.ROLL_BACK, RolloutState.ROLLED_BACK, harm)
     checks = _conditions(plan, standing, reading)
     if standing.state in (RolloutState.HELD, RolloutState.PAUSED):
@@ -167,17 +166,6 @@ def decide_shadow(plan: Plan, standing: Standing, reading: ShadowReading) -> Dec
     return Decision(Kind.WAIT, RolloutState.SHADOWING, 0, 0, (), checks)
 
 
-def _harm(plan: Plan, reading: Reading) -> Check | None:
-    """Half of the allowed chance for each form of the test."""
-    needed = 2.0 / plan.false_rollback
-    if reading.harm >= needed:
-        return Check("harm", False, reading.harm, needed)
-    needed *= plan.horizon
-    if reading.restarted >= needed:
-        return Check("fresh harm", False, reading.restarted, needed)
-    return None
-
-
 def _stop(plan: Plan, standing: Standing, reading: Reading) -> Check | None:
     most = 1.0 / plan.false_mismatch
     if reading.mismatch >= most:
@@ -194,10 +182,10 @@ def _stop(plan: Plan, standing: Standing, reading: Reading) -> Check | None:
 def _conditions(plan: Plan, standing: Standing, reading: Reading) -> tuple[Check, ...]:
     """What the next step needs.
 
-    Calm: without harm the sum that forgets has the number of outcomes as its mean, so a sum above
-    it is a sign that something has begun, and one waits until it is gone or has become harm.
+    Calm: evidence of fresh harm above its mean without harm is a sign that something may have begun.
+    One waits until it is gone, or has become harm.
     """
-    calm = Check("calm", reading.restarted < reading.expected, reading.restarted, reading.expected)
+    calm = Check("calm", reading.fresh < reading.usual, reading.fresh, reading.usual)
     if standing.state is RolloutState.BAKING:
         return (_at_least("bake", standing.step_s, plan.bake_s), calm)
     outcomes = reading.candidate - standing.candidate_before

@@ -18,13 +18,14 @@ _P95_SHARE: Final = 0.05
 
 
 class GuardrailReading(NamedTuple):
-    """One guardrail. ``harm`` is its e-value, ``restarted`` its sum that forgets a good past."""
+    """One guardrail; see ``HarmTest`` for ``harm`` (its evidence), ``fresh`` and ``usual``."""
 
     metric: Metric
     acts: bool
     outcomes: int
     harm: float
-    restarted: float
+    fresh: float
+    usual: float
 
 
 class ThresholdReading(NamedTuple):
@@ -41,17 +42,16 @@ class ThresholdReading(NamedTuple):
 class Reading(NamedTuple):
     """All evidence at one moment.
 
-    ``outcomes``, ``candidate``: of success, in both arms and of the candidate. ``harm`` and
-    ``restarted`` are means over the guardrails that act; ``expected`` is the mean that
-    ``restarted`` has where there is no harm. ``certificate``: the evidence for the margin that was
+    ``outcomes``, ``candidate``: of success, in both arms and of the candidate. ``harm``,
+    ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the evidence for the margin that was
     asked for, of the metric where it is least.
     """
 
     outcomes: int
     candidate: int
     harm: float
-    restarted: float
-    expected: float
+    fresh: float
+    usual: float
     mismatch: float
     certificate: float
     thresholds: tuple[ThresholdReading, ...]
@@ -79,7 +79,7 @@ class _Guardrail:
         self.metric = metric
         self.acts = metric in plan.guardrails
         self.outcomes = 0
-        self.harm: HarmTest = BoundedHarm() if degrees else Harm()
+        self.harm: HarmTest = (BoundedHarm if degrees else Harm)(plan.horizon)
         certified = metric in plan.promote_on
         level = 1.0 / plan.false_promotion
         self.safety = Safety(plan.margins, level=level) if certified else None
@@ -93,7 +93,7 @@ class _Guardrail:
     def reading(self) -> GuardrailReading:
         harm = self.harm
         return GuardrailReading(
-            self.metric, self.acts, self.outcomes, harm.evidence, harm.restarted
+            self.metric, self.acts, self.outcomes, harm.evidence, harm.fresh, harm.usual
         )
 
 
@@ -165,8 +165,8 @@ class Evidence:
             outcomes=max(part.outcomes for part in parts),
             candidate=self._candidate,
             harm=average([part.harm for part in acting]),
-            restarted=average([part.restarted for part in acting]),
-            expected=average([part.outcomes for part in acting]),
+            fresh=average([part.fresh for part in acting]),
+            usual=average([part.usual for part in acting]),
             mismatch=self._mismatch.evidence,
             certificate=min(certificates),
             thresholds=tuple(

@@ -56,11 +56,16 @@ def summarise(scenario: Scenario, rule: str, runs: Sequence[Run], *, judged: boo
 
 def lines(summary: Summary) -> list[str]:
     """For a terminal: one line of figures, and one for each bar."""
-    found = [
-        f"{summary.scenario:<21} {summary.rule[:24]:<24} promoted {_percent(summary.promoted, summary)}"
-        f"  held {_percent(summary.held, summary)}  rolled back {_percent(summary.rolled_back, summary)}"
-        f"  after {summary.requests:,.0f} requests (p90 {summary.requests_p90:,.0f})"
-    ]
+    ends = "  ".join(
+        f"{word} {_percent(count, summary):>7}"
+        for word, count in (
+            ("promoted", summary.promoted),
+            ("held", summary.held),
+            ("rolled back", summary.rolled_back),
+        )
+    )
+    after = f"after {summary.requests:,.0f} requests (p90 {summary.requests_p90:,.0f})"
+    found = [f"{summary.scenario:<21} {summary.rule[:24]:<24} {ends}  {after}"]
     for bar in summary.bars:
         word = "REFUTED" if bar.refuted else "proven" if bar.proven else "not refuted"
         found.append(f"    {word:<11}  {bar.words}: missed by {bar.missed} of {bar.runs}")

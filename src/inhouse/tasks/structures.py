@@ -71,7 +71,10 @@ def parse_object(name: str, schema: Mapping[str, Any], said: str) -> dict[str, A
 
     An object that does not fit, but wraps one that does under a single name, stands for it.
     """
-    found = [value for each in json_in(said) for value in _candidates(schema, each)]
+    try:
+        found = [value for each in json_in(said) for value in _candidates(schema, each)]
+    except RecursionError:
+        raise Unparsable("the objects stand too deep in each other") from None
     if not found:
         raise Unparsable("no JSON object stands there")
     fitting: dict[bytes, dict[str, Any]] = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -56,6 +58,7 @@ ENDINGS: Final = {
 _EXTRAS: Final = {"parquet": "parquet", "docbin": "spacy"}
 _TAGGED = re.compile(r"\S+[ \t](?:.*[ \t])?(?:O|[BIESLU]-\S+)\s*\Z")
 _PEEK: Final = 50
+_PEEK_BYTES: Final = 1 << 20
 
 
 def load(name: str) -> Format:
@@ -114,8 +117,9 @@ def _sniff(path: Path) -> str | None:
     """What the first lines are; None when they are nothing that we know."""
     try:
         with opened(path) as file:
-            lines = [line for line in islice(file, _PEEK) if line.strip()]
-    except (OSError, EOFError):
+            begun = iter(partial(file.readline, _PEEK_BYTES), b"")
+            lines = [line for line in islice(begun, _PEEK) if line.strip()]
+    except (OSError, EOFError, zlib.error):
         return None
     if not lines:
         return None

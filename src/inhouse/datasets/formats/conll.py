@@ -19,7 +19,7 @@ import msgspec
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
 from inhouse.datasets.formats.pieces import cut, join
-from inhouse.datasets.formats.row import Record, Row, refuse_kind
+from inhouse.datasets.formats.row import TOO_LONG, Record, Row, lines_of, refuse_kind
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 _NOTE = re.compile(r"# ?([\w.:-]+) = (.*)\Z", re.DOTALL)
@@ -39,7 +39,10 @@ def read(file: BinaryIO, named: Mapping[str, str]) -> Iterator[Row]:
     word, tag = _position(named, "text", 0), _position(named, "target", -1)
     document = _Document()
     sentence = _Sentence(word, tag)
-    for number, content in enumerate(file, 1):
+    for number, content in lines_of(file):
+        if content is None:
+            yield Row(line=number, problem=TOO_LONG)
+            continue
         line = content.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
         line = line.rstrip("\r\n")
         if line.strip():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from io import TextIOWrapper
 from typing import BinaryIO
 
-from inhouse.datasets.formats.row import Record, Row, refuse_file
+from inhouse.datasets.formats.row import LONGEST_LINE, Record, Row, refuse_file
 from inhouse.datasets.formats.targets import COLUMNS, cell
 from inhouse.tasks.spec import TaskSpec
 
@@ -17,7 +18,7 @@ def columns(file: BinaryIO) -> Sequence[str]:
     """The header. Raises Invalid when it is not UTF-8."""
     with _text(file) as text:
         try:
-            names = [name.strip() for name in next(csv.reader(text), [])]
+            names = [name.strip() for name in next(csv.reader([text.readline(LONGEST_LINE)]), [])]
         except csv.Error as error:
             raise refuse_file(f"it is not CSV: {error}") from None
     if not all(_is_text(name) for name in names):
@@ -28,7 +29,7 @@ def columns(file: BinaryIO) -> Sequence[str]:
 def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
     """Undecodable bytes arrive as lone surrogates, so that only their own row is lost."""
     with _text(file) as text:
-        reader = csv.reader(text, strict=False)
+        reader = csv.reader(iter(partial(text.readline, LONGEST_LINE), ""), strict=False)
         header = [name.strip() for name in next(reader, [])]
         while True:
             line = reader.line_num + 1

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from inhouse.datasets.formats.row import Record, Row
+from inhouse.datasets.formats.row import TOO_LONG, Record, Row, lines_of
 from inhouse.datasets.formats.targets import COLUMNS
 from inhouse.tasks import outputs
 from inhouse.tasks.spec import TaskSpec
@@ -24,7 +24,10 @@ def columns(file: BinaryIO) -> Sequence[str]:
 
 def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
     """Empty lines are passed over."""
-    for line, content in enumerate(file, 1):
+    for line, content in lines_of(file):
+        if content is None:
+            yield Row(line=line, problem=TOO_LONG)
+            continue
         stripped = content.removeprefix(_BOM).strip(b" \t\r\n")
         if stripped:
             yield _row(line, stripped)

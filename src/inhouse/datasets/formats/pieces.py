@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +19,9 @@ def cut(text: str, spans: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
     pieces: list[tuple[int, int]] = []
     for atom in _ATOM.finditer(text):
         start, end = atom.span()
-        for edge in edges:
-            if start < edge < end:
-                pieces.append((start, edge))
-                start = edge
+        for edge in edges[bisect_right(edges, start) : bisect_left(edges, end)]:
+            pieces.append((start, edge))
+            start = edge
         pieces.append((start, end))
     return pieces
 

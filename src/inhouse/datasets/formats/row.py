@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from inhouse.core.errors import Invalid
 from inhouse.tasks.spec import TaskSpec
+
+
+LONGEST_LINE: Final = 16 * 1024 * 1024
+"""Bytes of a line that is read; a packed file of a few kilobytes can hold one of gigabytes."""
+TOO_LONG: Final = f"the line is over {LONGEST_LINE // 1024 // 1024} MiB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,17 @@ class Format(Protocol):
     def write(
         self, file: BinaryIO, spec: TaskSpec, records: Iterable[Record]
     ) -> dict[str, int]: ...
+
+
+def lines_of(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """The lines from 1 with their numbers; None for one over ``LONGEST_LINE``, which is not kept."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        is_long = len(line) > LONGEST_LINE
+        yield number, None if is_long else line
+        while is_long and line and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
 
 
 def refuse_file(why: str) -> Invalid:

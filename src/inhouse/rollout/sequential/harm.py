@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Protocol
 
 from inhouse.rollout.sequential.running import CAREFUL, CEILING, Running
@@ -10,23 +11,31 @@ RATIOS: Final = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 """How many times more often the candidate fails: the alternatives that ``Harm`` bets on."""
 EFFECTS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """How much worse, in units of Z: the alternatives that ``BoundedHarm`` bets on."""
+FRESH_SHARE: Final = 0.6
+"""Part of the evidence that is for harm that began later; the rest is for harm since the start."""
+_SUDDEN_RATIOS: Final = (3, 5)
+_SUDDEN_EFFECTS: Final = (3, 5)
 _MOST_CERTAIN: Final = 0.995
 
 
 class HarmTest(Protocol):
     """What the two tests of harm have in common.
 
-    ``evidence`` is the e-value since the start, ``restarted`` the Shiryaev-Roberts sum, which
-    forgets a good past. Where the arms share their mean of Z, even one that changes with every
-    outcome, or the candidate's is lower: P(evidence >= 1/a at any time) <= a, the mean of
-    ``restarted`` is at most the number of outcomes, and P(restarted >= H/a within H outcomes) <= a.
+    ``evidence`` is one e-value: bets placed at the start, and bets on larger effects placed before
+    every later outcome, for harm that follows a good past. ``fresh`` is the part of the latter,
+    ``usual`` its mean where there is no harm. Where the arms share their mean of Z, even one that
+    changes with every outcome, or the candidate's is lower, P(evidence >= 1/a at any of ``horizon``
+    outcomes) <= a.
     """
 
     @property
     def evidence(self) -> float: ...
 
     @property
-    def restarted(self) -> float: ...
+    def fresh(self) -> float: ...
+
+    @property
+    def usual(self) -> float: ...
 
     def add(self, *, candidate: bool, weight: float, bad: float) -> None:
         """One outcome. At a ``weight`` outside (0, 1) there is nobody to compare with, and nothing
@@ -35,26 +44,49 @@ class HarmTest(Protocol):
 
 
 class _Mixture:
-    """Wealth of several bets side by side, and the sums that restart with every outcome."""
+    """Wealth of several bets side by side, and of some that begin anew with every outcome.
 
-    __slots__ = ("_restarts", "_values", "evidence", "restarted")
+    The k-th new beginning has a share of the money that falls with 1/k and sums to one over the
+    horizon (Shiryaev and Roberts give every one the same). So a break after 800 outcomes needs less
+    to be told than one after 8,000, and the whole stays one e-value.
+    """
 
-    def __init__(self, bets: int) -> None:
+    __slots__ = (
+        "_all",
+        "_begun",
+        "_horizon",
+        "_late",
+        "_sudden",
+        "_values",
+        "evidence",
+        "fresh",
+        "usual",
+    )
+
+    def __init__(self, bets: int, sudden: tuple[int, ...], horizon: int) -> None:
         self._values = [1.0] * bets
-        self._restarts = [0.0] * bets
+        self._late = [0.0] * len(sudden)
+        self._sudden = sudden
+        self._horizon = horizon
+        self._begun = 0
+        self._all = _harmonic(horizon)
         self.evidence = 1.0
-        self.restarted = 0.0
+        self.fresh = 0.0
+        self.usual = 0.0
 
     def multiply(self, factors: list[float]) -> None:
+        share = 1.0 / ((self._begun % self._horizon + 1) * self._all)
+        self._begun += 1
+        self.usual += share
         self._values = values = [v * f for v, f in zip(self._values, factors, strict=True)]
-        self._restarts = sums = [
-            (s + 1.0) * f for s, f in zip(self._restarts, factors, strict=True)
-        ]
-        self.evidence = sum(values) / len(values)
-        self.restarted = sum(sums) / len(sums)
-        if self.evidence > CEILING or self.restarted > CEILING:
+        pairs = zip(self._late, self._sudden, strict=True)
+        self._late = late = [(v + share) * factors[place] for v, place in pairs]
+        self.fresh = sum(late) / len(late)
+        steady = sum(values) / len(values)
+        self.evidence = (1.0 - FRESH_SHARE) * steady + FRESH_SHARE * self.fresh
+        if self.evidence > CEILING:
             self._values = [min(v, CEILING) for v in values]
-            self._restarts = [min(s, CEILING) for s in sums]
+            self._late = [min(v, CEILING) for v in late]
 
 
 class Harm(_Mixture):
@@ -67,8 +99,8 @@ class Harm(_Mixture):
 
     __slots__ = ("_seen", "_shapes", "_weight")
 
-    def __init__(self) -> None:
-        super().__init__(len(RATIOS))
+    def __init__(self, horizon: int) -> None:
+        super().__init__(len(RATIOS), _SUDDEN_RATIOS, horizon)
         self._seen = Running()
         self._weight = 0.0
         self._shapes: list[float] = []
@@ -99,8 +131,8 @@ class BoundedHarm(_Mixture):
 
     __slots__ = ("_seen",)
 
-    def __init__(self) -> None:
-        super().__init__(len(EFFECTS))
+    def __init__(self, horizon: int) -> None:
+        super().__init__(len(EFFECTS), _SUDDEN_EFFECTS, horizon)
         self._seen = Running()
 
     def add(self, *, candidate: bool, weight: float, bad: float) -> None:
@@ -114,3 +146,8 @@ class BoundedHarm(_Mixture):
         stakes = [effect / (variance + effect * effect) for effect in EFFECTS]
         self.multiply([1.0 + (min(most, s)) * gain for s in stakes])
         seen.add(bad)
+
+
+@lru_cache(maxsize=16)
+def _harmonic(count: int) -> float:
+    return sum(1.0 / k for k in range(1, count + 1))
