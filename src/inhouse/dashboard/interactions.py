@@ -16,6 +16,7 @@ from inhouse.dashboard import interactions_view as view
 from inhouse.dashboard.interactions_view import Filters
 from inhouse.dashboard.overview import period_of
 from inhouse.dashboard.overview_view import PERIODS, version_path
+from inhouse.dashboard.security import path_of
 from inhouse.dashboard.shell import Page, Reading, Reviewing
 from inhouse.dashboard.tasks_view import pieces, pretty
 from inhouse.db.unit import ReadUnit
@@ -215,7 +216,7 @@ def _base_url(page: Page) -> str:
 
 def _return_path(form: dict[str, str], interaction_id: str) -> str:
     """Back to the list where the form stood beside it, otherwise to the call."""
-    back = urlsplit(form.get("back", ""))
+    back = urlsplit(path_of(form.get("back", "")))
     beside = dict(parse_qsl(back.query)).get("open") == interaction_id
-    is_list = back.path == "/interactions" and not back.netloc and beside
+    is_list = back.path == "/interactions" and beside
     return f"{back.path}?{back.query}" if is_list else f"/interactions/{interaction_id}"

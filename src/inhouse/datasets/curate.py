@@ -16,13 +16,12 @@ from inhouse.datasets.dedupe import normalise
 from inhouse.datasets.example import DropReason, Example, named_group, text_group, unit_group
 from inhouse.datasets.tables import ImportedExample
 from inhouse.db.dialects import table_of
-from inhouse.db.tables import Meta
 from inhouse.db.unit import ReadUnit
 from inhouse.feedback.quality import Vote, settle
 from inhouse.feedback.submit import TARGETS, FeedbackKind
 from inhouse.feedback.tables import Feedback
 from inhouse.interactions.erase import ERASED
-from inhouse.interactions.pseudonym import pseudonym
+from inhouse.interactions.pseudonym import pseudonym, salt_of
 from inhouse.interactions.tables import Interaction
 from inhouse.tasks import outputs
 from inhouse.tasks.spec import TaskSpec
@@ -30,7 +29,6 @@ from inhouse.tasks.spec import TaskSpec
 _feedback = table_of(Feedback)
 _interaction = table_of(Interaction)
 _imported = table_of(ImportedExample)
-_meta = table_of(Meta)
 _GROUP_TAGS = ("group", "document")
 _CHUNK = 1000
 
@@ -96,7 +94,7 @@ def _from_feedback(
     until: datetime | None,
     dropped: Counter[str],
 ) -> Iterator[Example]:
-    salt = _salt(unit)
+    salt = salt_of(unit)
     for _, rows in groupby(_statements(unit, spec, since, until), lambda row: row.interaction_id):
         said = list(rows)
         reason = _refusal(spec, said[0])
@@ -211,12 +209,6 @@ def _group_of(row: Row[Any], salt: bytes) -> str:
     if row.unit and row.unit != pseudonym(salt, row.interaction_id):
         return unit_group(row.unit)
     return text_group(normalise(row.input))
-
-
-def _salt(unit: ReadUnit) -> bytes:
-    """The salt of this installation's pseudonyms; empty in one that never recorded a call."""
-    found = unit.execute(select(_meta.c.value).where(_meta.c.name == "salt")).scalar_one_or_none()
-    return bytes.fromhex(found or "")
 
 
 def _from_imports(

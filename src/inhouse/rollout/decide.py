@@ -182,8 +182,8 @@ def _stop(plan: Plan, standing: Standing, reading: Reading) -> Check | None:
 def _conditions(plan: Plan, standing: Standing, reading: Reading) -> tuple[Check, ...]:
     """What the next step needs.
 
-    Calm: evidence of fresh harm above its mean without harm is a sign that something may have begun.
-    One waits until it is gone, or has become harm.
+    Calm: evidence of fresh harm above its mean without harm is a sign that something may have
+    begun. One waits until it is gone, or has become harm.
     """
     calm = Check("calm", reading.fresh < reading.usual, reading.fresh, reading.usual)
     if standing.state is RolloutState.BAKING:

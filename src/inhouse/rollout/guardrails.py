@@ -43,8 +43,9 @@ class Reading(NamedTuple):
     """All evidence at one moment.
 
     ``outcomes``, ``candidate``: of success, in both arms and of the candidate. ``harm``,
-    ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the evidence for the margin that was
-    asked for, of the metric where it is least.
+    ``fresh`` and ``usual`` are means over the guardrails that act.
+    ``certificate``: the evidence for the margin that was asked for, of the metric where it is
+    least.
     """
 
     outcomes: int

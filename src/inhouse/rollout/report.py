@@ -67,7 +67,7 @@ def lines(summary: Summary) -> list[str]:
     after = f"after {summary.requests:,.0f} requests (p90 {summary.requests_p90:,.0f})"
     found = [f"{summary.scenario:<21} {summary.rule[:24]:<24} {ends}  {after}"]
     for bar in summary.bars:
-        word = "REFUTED" if bar.refuted else "proven" if bar.proven else "not refuted"
+        word = "REFUTED" if bar.refuted else "holds" if bar.proven else "not refuted"
         found.append(f"    {word:<11}  {bar.words}: missed by {bar.missed} of {bar.runs}")
     return found
 

@@ -6,7 +6,7 @@ scenario's name and i, whatever rule is watched, so that the rules meet the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice
@@ -149,9 +149,14 @@ Key = tuple[str, str]
 
 
 def simulate(
-    scenarios: Sequence[Scenario], *, runs: int, master: int, processes: int
+    scenarios: Sequence[Scenario],
+    *,
+    runs: int,
+    master: int,
+    processes: int,
+    rules: Container[str] = (OURS, *(rival.name for rival in RIVALS)),
 ) -> Iterator[tuple[Key, list[Run]]]:
-    """Runs of every rule in every scenario, as they are done: ((scenario, rule), some runs).
+    """Runs of every one of ``rules`` in every scenario, as they are done: ((scenario, rule), some runs).
 
     The runs themselves depend on nothing but the master seed; the order in which they come does.
     Closing the iterator gives up what has not begun.
@@ -160,7 +165,7 @@ def simulate(
     try:
         waiting: dict[Future[list[Run]], Key] = {}
         for scenario in scenarios:
-            for rule in rules_of(scenario):
+            for rule in (name for name in rules_of(scenario) if name in rules):
                 for first in range(0, runs, _BATCH):
                     size = min(_BATCH, runs - first)
                     job = pool.submit(batch, scenario.name, rule, master, first, size)

@@ -18,7 +18,7 @@ def columns(file: BinaryIO) -> Sequence[str]:
     """The header. Raises Invalid when it is not UTF-8."""
     with _text(file) as text:
         try:
-            names = [name.strip() for name in next(csv.reader([text.readline(LONGEST_LINE)]), [])]
+            names = [name.strip() for name in next(csv.reader(_lines(text)), [])]
         except csv.Error as error:
             raise refuse_file(f"it is not CSV: {error}") from None
     if not all(_is_text(name) for name in names):
@@ -29,7 +29,7 @@ def columns(file: BinaryIO) -> Sequence[str]:
 def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
     """Undecodable bytes arrive as lone surrogates, so that only their own row is lost."""
     with _text(file) as text:
-        reader = csv.reader(iter(partial(text.readline, LONGEST_LINE), ""), strict=False)
+        reader = csv.reader(_lines(text), strict=False)
         header = [name.strip() for name in next(reader, [])]
         while True:
             line = reader.line_num + 1
@@ -64,6 +64,11 @@ class _text(TextIOWrapper):
     def close(self) -> None:
         if not self.closed:
             self.detach()
+
+
+def _lines(text: TextIOWrapper) -> Iterator[str]:
+    """Lines; one over the limit comes in parts, which are bad rows."""
+    return iter(partial(text.readline, LONGEST_LINE), "")
 
 
 def _row(line: int, header: list[str], values: list[str]) -> Row:

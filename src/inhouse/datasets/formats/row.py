@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, Final, Protocol
 from inhouse.core.errors import Invalid
 from inhouse.tasks.spec import TaskSpec
 
-
 LONGEST_LINE: Final = 16 * 1024 * 1024
 """Bytes of a line that is read; a packed file of a few kilobytes can hold one of gigabytes."""
 TOO_LONG: Final = f"the line is over {LONGEST_LINE // 1024 // 1024} MiB"
@@ -56,7 +55,7 @@ class Format(Protocol):
 
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """The lines from 1 with their numbers; None for one over ``LONGEST_LINE``, which is not kept."""
+    """The lines, counted from 1; None for one over ``LONGEST_LINE``, which is not kept."""
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1

@@ -232,7 +232,7 @@ class EncoderModel:
 
     async def answer(self, question: Question) -> Reply:
         """Raises BackendError: ``task-mismatch`` for a question that the head was not trained for,
-        ``unsupported`` for a free chat."""
+        ``unsupported`` for a free chat, ``model-failed``."""
         if question.task is None:
             raise BackendError(f"{self._reference} answers its task only", code="unsupported")
         loop = asyncio.get_running_loop()
@@ -251,7 +251,10 @@ class EncoderModel:
                 f"{self._reference} was trained for other answers than {spec.name} has now",
                 code="task-mismatch",
             )
-        found = self._model.predict(text)
+        try:
+            found = self._model.predict(text)
+        except Exception as error:
+            raise BackendError(f"{self._reference} failed: {error}", code="model-failed") from error
         return Reply(
             output=found.output,
             probabilities=found.probabilities,

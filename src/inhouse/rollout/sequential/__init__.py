@@ -15,6 +15,6 @@ probability of at most a. One class is one claim:
 ``latency`` turns a duration into an outcome, ``running`` holds what was seen so far.
 
 References: Turner, Ly, Gruenwald 2024 (arXiv 2106.02693) and Lindon, Malek 2022 (2011.03567) for
-harm; Shin, Ramdas, Rinaldo 2022 (2203.03532) for the form that forgets; Waudby-Smith, Ramdas 2024
+harm; Shin, Ramdas, Rinaldo 2022 (2203.03532) for harm that begins later; Waudby-Smith, Ramdas 2024
 (2010.09686) for betting and Waudby-Smith et al. 2022 (2210.10768) for the weights.
 """

@@ -1,0 +1,159 @@
+"""The proof, small by default and whole with ``make test-full``; and the command that shows it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from itertools import islice
+from pathlib import Path
+from random import Random
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from inhouse.cli.main import app
+from inhouse.core.errors import Invalid, NotFound
+from inhouse.rollout import truths
+from inhouse.rollout.bars import Run, Verdict, at_least, measure, upper_limit
+from inhouse.rollout.rivals import Peeked, PointEstimate, ThresholdGate
+from inhouse.rollout.scenarios import SCENARIOS, Scenario
+from inhouse.rollout.simulate import OURS, batch, ours, play, simulate
+
+MASTER = 5
+FEW = {
+    "equal.90": 15,
+    "equal.98": 15,
+    "margin": 12,
+    "eight-points": 15,
+    "collapse": 40,
+    "collapse-default-set": 30,
+    "break": 20,
+    "difficulty": 12,
+    "sticky-users": 3,
+    "shadow-equal": 60,
+    "shadow-worse": 60,
+    "split": 20,
+    "split-right": 2,
+    "slow": 30,
+    "as-fast": 1,
+    "thresholds": 1,
+}
+"""Runs of the default size: what fits into a few seconds."""
+
+
+def _named(name: str) -> Scenario:
+    return next(one for one in SCENARIOS if one.name == name)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
+def test_no_bar_is_refuted(scenario: Scenario) -> None:
+    runs = batch(scenario.name, OURS, MASTER, 0, FEW[scenario.name])
+    results = [measure(bar, runs) for bar in scenario.bars]
+    assert [one for one in results if one.refuted] == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
+def test_every_bar_holds_at_full_size(scenario: Scenario) -> None:
+    done: list[Run] = []
+    processes = max(2, os.cpu_count() or 1)
+    for (_, rule), some in simulate(
+        [scenario], runs=4000, master=MASTER, processes=processes, rules=[OURS]
+    ):
+        assert rule == OURS
+        done += some
+    results = [measure(bar, done) for bar in scenario.bars]
+    assert [one for one in results if not one.proven] == []
+
+
+def test_other_rules_are_wrong_more_often_on_the_same_streams() -> None:
+    wrong = {}
+    for rule in (OURS, Peeked.name, PointEstimate.name):
+        runs = batch("equal.90", rule, MASTER, 0, 12)
+        wrong[rule] = sum(run.verdict is Verdict.ROLLED_BACK for run in runs)
+    assert wrong[OURS] < min(wrong[Peeked.name], wrong[PointEstimate.name])
+    slow = batch("collapse", ThresholdGate.name, MASTER, 0, 12)
+    quick = batch("collapse", OURS, MASTER, 0, 12)
+    assert sum(run.requests for run in quick) < sum(run.requests for run in slow) / 4
+
+
+def test_a_run_depends_on_its_seed_and_on_nothing_else() -> None:
+    scenario = _named("eight-points")
+    first = play(scenario, ours(scenario), "5/eight-points/0")
+    assert batch("eight-points", OURS, MASTER, 0, 2)[0] == first
+    shared = {}
+    for key, some in simulate([scenario], runs=2, master=MASTER, processes=2, rules=[OURS]):
+        shared[key] = some
+    assert shared == {("eight-points", OURS): batch("eight-points", OURS, MASTER, 0, 2)}
+
+
+def test_truths_know_nothing_of_what_is_tested() -> None:
+    tree = ast.parse(Path(truths.__file__).read_text(encoding="utf-8"))
+    imported = [
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    assert imported
+    assert [name for name in imported if name.startswith("inhouse")] == []
+
+
+def test_truths_are_what_they_say() -> None:
+    calls = list(islice(truths.sharing(0.06, 0.04, 0.09)(Random(1)), 20_000))
+    assert sum(call.bad[0] for call in calls) / 20_000 == pytest.approx(0.10, abs=0.01)
+    assert sum(call.bad[1] for call in calls) / 20_000 == pytest.approx(0.15, abs=0.01)
+    slow = truths.measured(0.0, 0.0, labelled=0.1, wrong=0.2, slower=2.0)
+    latencies = [call.latency_s for call in islice(slow(Random(2)), 4000) if call.latency_s]
+    middle = [sorted(pair[arm] for pair in latencies)[2000] for arm in (0, 1)]
+    assert middle[1] / middle[0] == pytest.approx(2.0, rel=0.1)
+    rate = truths.hardening(0.05, 3.0, 1000)
+    assert [rate(0), rate(1000), rate(9000)] == pytest.approx([0.05, 0.15, 0.15])
+
+
+def test_limits_of_a_rate_are_exact() -> None:
+    assert at_least(3, 10, 0.5) == pytest.approx(1 - 56 / 1024)
+    assert at_least(1, 300, 0.0) == 0.0
+    assert at_least(0, 300, 0.0) == 1.0
+    assert upper_limit(0, 4000) == pytest.approx(1 - 0.01 ** (1 / 4000), rel=1e-6)
+    assert upper_limit(156, 4000) == pytest.approx(0.0468, abs=0.0005)
+    assert upper_limit(5, 5) == 1.0
+
+
+def test_a_bar_is_refuted_by_runs_that_it_cannot_explain() -> None:
+    (bar,) = _named("eight-points").bars
+    good, bad = Run(Verdict.ROLLED_BACK, "harm", 9, 1), Run(Verdict.PROMOTED, "", 9, 1)
+    assert measure(bar, [good] * 600).proven
+    few = measure(bar, [good] * 99 + [bad])
+    assert (few.refuted, few.proven) == (False, False)
+    assert measure(bar, [good] * 90 + [bad] * 10).refuted
+
+
+def test_the_command_tells_draws_and_writes(tmp_path: Path) -> None:
+    plot, docs = tmp_path / "ends.svg", tmp_path / "page.md"
+    docs.write_text("before\n<!-- figures:rollouts -->\nold\n<!-- /figures:rollouts -->\nafter\n")
+    words = ["rollout", "simulate", "--scenario", "collapse", "--runs", "4", "--json"]
+    done = CliRunner().invoke(app, [*words, "--plot", str(plot), "--docs", str(docs)])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["master_seed"], told["runs"]) == (5, 4)
+    assert [one["rule"] for one in told["results"]][0] == OURS
+    assert told["results"][0]["rolled_back"] == 4
+    text = docs.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| 100.0 % |" in text
+    drawn = ElementTree.parse(plot).getroot()
+    assert len(drawn.findall(".//{*}rect[@height='19']")) == 4
+
+
+def test_the_command_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    unknown = run(app, ["rollout", "simulate", "--scenario", "none"])
+    assert isinstance(unknown.exception, NotFound)
+    assert "equal.90" in unknown.exception.hint
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n")
+    without = run(app, ["rollout", "simulate", "--docs", str(page)])
+    assert isinstance(without.exception, Invalid)
+    assert without.exception.code == "no-figures-block"
