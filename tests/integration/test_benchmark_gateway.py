@@ -16,6 +16,7 @@ def benchmark_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("benchmark_code")
 def test_every_request_of_a_tiny_run_is_recorded(tmp_path: Path) -> None:
     from benchmarks.gateway.run import measure

@@ -84,7 +84,7 @@ def test_changes_come_page_by_page(client: httpx.Client, pair: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"near": {"method": "embedding"}}, 503, "base-missing"),
+        ({"near": {"method": "embedding"}}, 409, "base-missing"),
         ({"near": {"method": "fuzzy"}}, 422, "invalid-field"),
         ({"near": {"words": 0}}, 422, "invalid-field"),
     ],

@@ -208,6 +208,7 @@ def test_an_own_encoder_beats_words_and_is_not_perfect(vectors: "np.ndarray") ->
     assert score >= tfidf_score() + 0.05
 
 
+@pytest.mark.full
 @pytest.mark.models
 @pytest.mark.data
 def test_a_head_trained_on_phrasebank_agrees_with_the_labels(

@@ -92,6 +92,7 @@ class TestContract(BackendContract):
         return Question(task=MOOD, text=GOOD)
 
 
+@pytest.mark.full
 def test_the_same_source_gives_the_same_bytes(base: Path, exported: Path, tmp_path: Path) -> None:
     export(base, tmp_path)
     for name in ("encoder.onnx", "tokenizer.json"):

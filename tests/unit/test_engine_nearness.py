@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inhouse.bootstrap import bootstrap
-from inhouse.core.errors import Unavailable
+from inhouse.core.errors import Conflict
 from inhouse.inference.engines.nearness import VectorNearness
 from inhouse.settings import Settings, StoreSettings
 
@@ -30,7 +30,7 @@ def test_the_first_near_vector_is_found_over_many_blocks() -> None:
 
 
 def test_a_store_without_the_base_says_what_to_publish(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="minilm-l6") as refused:
+    with pytest.raises(Conflict, match="minilm-l6") as refused:
         bootstrap(Settings(folder=tmp_path)).open_encoder()
     assert refused.value.code == "base-missing"
     assert "store publish" in str(refused.value.hint)

@@ -1,4 +1,4 @@
-"""The ends of simulated rollouts as a picture: one bar per truth and rule. Pure."""
+"""The ends of simulated rollouts as a picture: one bar per truth and rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated runs in words and figures: lines for a terminal, a table for a page. Pure."""
+"""Simulated runs in words and figures: lines for a terminal, a table for a page."""
 
 from __future__ import annotations
 

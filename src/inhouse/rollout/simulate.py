@@ -26,6 +26,7 @@ from inhouse.rollout.users import UserMeans
 LIMIT: Final = 20_000
 """Requests after which a run ends without a verdict."""
 OURS: Final = "inhouse"
+EVERY_RULE: Final = (OURS, *(rival.name for rival in RIVALS))
 _BATCH: Final = 10
 _ENDS: Final = {
     Kind.BAKE: Verdict.PROMOTED,
@@ -133,7 +134,7 @@ def play(scenario: Scenario, rule: Rule, seed: str) -> Run:
 
 def rules_of(scenario: Scenario) -> list[str]:
     """Names of the rules that run in a scenario, ours first."""
-    return [OURS, *(rival.name for rival in RIVALS)] if scenario.rivals else [OURS]
+    return [*EVERY_RULE] if scenario.rivals else [OURS]
 
 
 def batch(name: str, rule: str, master: int, first: int, runs: int) -> list[Run]:
@@ -154,9 +155,9 @@ def simulate(
     runs: int,
     master: int,
     processes: int,
-    rules: Container[str] = (OURS, *(rival.name for rival in RIVALS)),
+    rules: Container[str] = EVERY_RULE,
 ) -> Iterator[tuple[Key, list[Run]]]:
-    """Runs of every one of ``rules`` in every scenario, as they are done: ((scenario, rule), some runs).
+    """Runs of ``rules`` in every scenario, as they are done: ((scenario, rule), some runs).
 
     The runs themselves depend on nothing but the master seed; the order in which they come does.
     Closing the iterator gives up what has not begun.

@@ -48,7 +48,7 @@ class _Mixture:
 
     The k-th new beginning has a share of the money that falls with 1/k and sums to one over the
     horizon (Shiryaev and Roberts give every one the same). So a break after 800 outcomes needs less
-    to be told than one after 8,000, and the whole stays one e-value.
+    to be told than one after 8,000. With the money not yet placed the whole is one e-value.
     """
 
     __slots__ = (
@@ -83,7 +83,8 @@ class _Mixture:
         self._late = late = [(v + share) * factors[place] for v, place in pairs]
         self.fresh = sum(late) / len(late)
         steady = sum(values) / len(values)
-        self.evidence = (1.0 - FRESH_SHARE) * steady + FRESH_SHARE * self.fresh
+        unspent = max(0.0, 1.0 - self.usual)
+        self.evidence = (1.0 - FRESH_SHARE) * steady + FRESH_SHARE * (self.fresh + unspent)
         if self.evidence > CEILING:
             self._values = [min(v, CEILING) for v in values]
             self._late = [min(v, CEILING) for v in late]
