@@ -42,10 +42,9 @@ class ThresholdReading(NamedTuple):
 class Reading(NamedTuple):
     """All evidence at one moment.
 
-    ``outcomes``: of the guardrail that has most; ``candidate``: the candidate's calls or users. ``harm``,
-    ``fresh`` and ``usual`` are means over the guardrails that act.
-    ``certificate``: the evidence for the margin that was asked for, of the metric where it is
-    least.
+    ``outcomes``: of the guardrail that has most. ``candidate``: the candidate's calls, or users.
+    ``harm``, ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the
+    evidence for the margin that was asked for, of the metric where it is least.
     """
 
     outcomes: int
