@@ -188,6 +188,7 @@ def test_a_better_general_model_is_kept(
 
 
 @pytest.mark.data
+@pytest.mark.full
 def test_the_story_on_a_file_of_one_s_own(
     tmp_path: Path, weights_store: Path, bench_data: Path
 ) -> None:
