@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 NOTHING_COLLECTED = 5
-# Otherwise the classes and files with the fewest tests go last, and the longest test is alone in one.
+# Otherwise the scope with the fewest tests goes last, and in it the longest test, alone.
 IN_ORDER = "--no-loadscope-reorder"
 OUTCOMES = ("failed", "passed", "skipped", "errors")
 
