@@ -32,8 +32,8 @@ class Spending(msgspec.Struct, frozen=True, gc=False):
 class InteractionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One call, as the columns of ``interactions.tables.Interaction``; they say what each means.
 
-    ``input`` may be the JSON that it came as (``msgspec.Raw``). ``spendings`` is no column: it is
-    added to the table ``Spent`` in the same transaction.
+    ``input`` may be the JSON that it came as (``msgspec.Raw``). ``spendings`` and ``paired_bad``
+    are no columns: they go to the tables ``Spent`` and ``Outcome`` in the same transaction.
     """
 
     id: str
@@ -61,4 +61,6 @@ class InteractionRecord(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     cost: float = 0.0
     key_id: str | None = None
+    shadow_of: str | None = None
+    paired_bad: bool | None = None
     spendings: tuple[Spending, ...] = ()

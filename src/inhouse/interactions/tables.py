@@ -48,12 +48,54 @@ class Interaction(Base):
     output_tokens: Mapped[int] = mapped_column(Integer, default=0)
     cost: Mapped[float] = mapped_column(Float, default=0.0)
     key_id: Mapped[str | None] = mapped_column(String(36))
+    shadow_of: Mapped[str | None] = mapped_column(String(36))
 
     __table_args__ = (
         Index("ix_interaction_task_created_at", "task", "created_at"),
         Index("ix_interaction_created_at", "created_at"),
         Index("ix_interaction_subject", "subject"),
     )
+
+
+class Outcome(Base):
+    """How a call of a split ended, or a candidate's answer to a copy of one: what rollouts and
+    experiments count. Written in the transaction that records the call; erasing the call leaves it.
+
+    ``process`` is the gateway process that recorded it, ``number`` counts its outcomes in the order
+    of their commits, so that a reader who remembers one number per process misses none and counts
+    none twice. ``arm`` is incumbent, candidate or shadow, ``weight_bp`` the candidate's weight at
+    assignment. ``bad``: not answered, not in time, not valid, or rescued by a fallback.
+    ``paired_bad``: of a shadow, the same of the answer that the caller got. ``interaction_id`` is
+    the caller's call.
+    """
+
+    __tablename__ = "outcome"
+
+    process: Mapped[str] = mapped_column(String(36), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    task: Mapped[str] = mapped_column(String(64))
+    route_revision: Mapped[int] = mapped_column(Integer)
+    arm: Mapped[str] = mapped_column(String(16))
+    weight_bp: Mapped[int] = mapped_column(Integer)
+    bad: Mapped[bool] = mapped_column(Boolean)
+    paired_bad: Mapped[bool | None] = mapped_column(Boolean)
+    latency_ms: Mapped[float] = mapped_column(Float)
+    unit: Mapped[str | None] = mapped_column(String(32))
+    interaction_id: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[datetime] = mapped_column(Instant)
+
+    __table_args__ = (Index("ix_outcome_interaction_id", "interaction_id"),)
+
+
+class OutcomeHead(Base):
+    """The highest ``Outcome.number`` of every gateway process, so that readers find what is new
+    without a search."""
+
+    __tablename__ = "outcome_head"
+
+    process: Mapped[str] = mapped_column(String(36), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(Instant)
 
 
 class Spent(Base):

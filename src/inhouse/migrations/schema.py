@@ -11,7 +11,9 @@ import inhouse.feedback.tables
 import inhouse.gateway.tables
 import inhouse.interactions.tables
 import inhouse.jobs.tables
+import inhouse.monitoring.tables
 import inhouse.registry.tables
+import inhouse.rollout.tables
 import inhouse.training.tables  # noqa: F401
 from inhouse.db.base import Base
 
