@@ -142,6 +142,45 @@ class OnFailure(Section):
     """The answer says that it is none of a model; this cannot be switched off."""
 
 
+RolloutMetric = Literal["success", "correct", "error", "p95", "p99"]
+
+
+class RolloutSettings(Section):
+    """How traffic moves to a candidate."""
+
+    steps: tuple[float, ...] = (10, 30, 50, 60, 70, 80, 90, 100)
+    """Per cent of the units that the candidate gets, step by step; the last is 100."""
+    margin: float = Field(0.05, gt=0, lt=1)
+    """How much worse may still count as not worse, as a share of calls."""
+    min_success: float = Field(0.95, ge=0, lt=1)
+    """Least share of calls that must be answered in time and valid; 0: no such limit."""
+    max_p95_s: float = Field(3.0, ge=0)
+    """The time that 95 % of calls must stay below, in seconds; 0: no such limit."""
+    min_score: float = Field(0.0, ge=0, lt=1)
+    """Least mean score of answers whose truth became known; 0: no such limit."""
+    first_calls: int = Field(100, ge=1)
+    """Calls of the candidate before the first advance; a rollback waits for none."""
+    step_calls: int = Field(50, ge=1)
+    """Calls of the candidate at every later step."""
+    dwell_s: float = Field(300.0, ge=0)
+    """Least time at a step, in seconds."""
+    horizon: int = Field(20_000, ge=1)
+    """Calls of both after which a rollout without a verdict is held."""
+    time_limit_s: float = Field(30 * 86_400.0, gt=0)
+    """Seconds after which a rollout without a verdict is held."""
+    bake_s: float = Field(86_400.0, ge=0)
+    """Seconds for which the incumbent keeps a share after the last step."""
+    hold_back: float = Field(5.0, ge=0, lt=100)
+    """That share, in per cent."""
+    shadow_inputs: int = Field(0, ge=0)
+    """Most calls whose copies the candidate answers, for nobody to see, before it gets any; 0: no
+    shadow."""
+    guardrails: tuple[RolloutMetric, ...] = ("success", "correct", "p95", "p99")
+    """What rolls a worse candidate back."""
+    observed: tuple[RolloutMetric, ...] = ()
+    """What is only shown."""
+
+
 class TaskSettings(Section):
     """A task: a named, typed question. With `builtin`, all else is optional."""
 
@@ -182,6 +221,10 @@ class TaskSettings(Section):
     counted in what is kept, so a spans task keeps the beginning or refuses."""
     on_failure: OnFailure | Literal["error"] | None = None
     """What to answer when every model failed: an error, or a flagged value."""
+
+
+    rollout: RolloutSettings = RolloutSettings()
+    """How traffic moves to a candidate."""
 
 
 class Settings(Section):

@@ -23,7 +23,7 @@ from inhouse.interactions.search import find, get
 router = APIRouter(tags=["interactions"])
 
 OfStatus = Literal["answered", "flagged", "failed", "cancelled"] | None
-OfArm = Literal["incumbent", "candidate", "pinned", "forced", "imported"] | None
+OfArm = Literal["incumbent", "candidate", "pinned", "forced", "imported", "shadow"] | None
 OfHosting = Annotated[
     Literal["own", "local", "external"] | None, Query(description="Where what answered runs.")
 ]

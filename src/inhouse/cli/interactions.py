@@ -26,7 +26,7 @@ def search(
         str | None, typer.Option(help="answered, flagged, failed, cancelled.")
     ] = None,
     arm: Annotated[
-        str | None, typer.Option(help="incumbent, candidate, pinned, forced or imported.")
+        str | None, typer.Option(help="incumbent, candidate, pinned, forced, imported or shadow.")
     ] = None,
     reference: Annotated[str | None, typer.Option(help="What answered.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,

@@ -26,8 +26,9 @@ ADD: Final = (
     " cost = activity.cost + excluded.cost"
 )
 """What to do with counts that are there: add to them."""
-NOT_COUNTED: Final = ("forced", "imported")
-"""Arms whose calls are in no statistic: somebody chose the model, or another system answered."""
+NOT_COUNTED: Final = ("forced", "imported", "shadow")
+"""Arms whose calls are in no statistic: somebody chose the model, another system answered, or it
+was asked beside the call."""
 RATIO: Final = 1.25
 _FIRST_MS: Final = 0.1
 _BUCKETS: Final = 80

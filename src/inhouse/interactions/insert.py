@@ -6,13 +6,16 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Dialect
+from sqlalchemy import Dialect, select
 
 from inhouse.db.bulk import BulkInsert, Row, bulk_cursor
+from inhouse.db.dialects import table_of
 from inhouse.db.unit import WriteUnit
-from inhouse.interactions import activity, spent
+from inhouse.interactions import activity, outcomes, spent
 from inhouse.interactions.entry import InteractionRecord
-from inhouse.interactions.tables import Activity, Interaction, Spent
+from inhouse.interactions.tables import Activity, Interaction, Outcome, OutcomeHead, Spent
+
+_head = table_of(OutcomeHead)
 
 
 class Repeated(Exception):
@@ -20,13 +23,18 @@ class Repeated(Exception):
 
 
 class Inserts:
-    """Writes calls through a driver's cursor. ``process`` names who counts."""
+    """Writes calls through a driver's cursor. ``process`` names who counts; ``counted`` is the
+    number of the last outcome that it wrote. One object writes for a process, one transaction after
+    the other."""
 
-    def __init__(self, dialect: Dialect, process: str) -> None:
+    def __init__(self, dialect: Dialect, process: str, *, counted: int = 0) -> None:
         self._process = process
+        self._counted = counted
         self._interactions = BulkInsert(dialect, Interaction, conflict="DO NOTHING")
         self._spent = BulkInsert(dialect, Spent, conflict=spent.ADD)
         self._activity = BulkInsert(dialect, Activity, conflict=activity.ADD)
+        self._outcomes = BulkInsert(dialect, Outcome, conflict="DO NOTHING")
+        self._heads = BulkInsert(dialect, OutcomeHead, conflict=outcomes.HEAD)
         self._values_of = attrgetter(*self._interactions.names)
 
     def rows(self, records: Iterable[InteractionRecord]) -> list[Row]:
@@ -55,10 +63,24 @@ class Inserts:
     def _count(self, cursor: Any, records: Sequence[InteractionRecord]) -> None:
         self._spent.execute(cursor, spent.add_up(records, self._process))
         self._activity.execute(cursor, activity.add_up(records, self._process))
+        if found := outcomes.countable(records):
+            self._number(cursor, found)
+
+    def _number(self, cursor: Any, found: Sequence[InteractionRecord]) -> None:
+        """Write outcomes under the next numbers. Those of a transaction that failed are not used
+        again: it may have been committed without anybody hearing of it."""
+        first = self._counted + 1
+        self._counted += len(found)
+        rows = [outcomes.row_of(one, self._process, first + i) for i, one in enumerate(found)]
+        self._outcomes.execute(cursor, [self._outcomes.row(row) for row in rows])
+        head = outcomes.head_of(self._process, self._counted, found[-1].created_at)
+        self._heads.execute(cursor, [self._heads.row(head)])
 
 
 def insert(unit: WriteUnit, records: Sequence[InteractionRecord], *, process: str = "") -> None:
     """Insert calls in a unit of work; one whose id is there already is left as it is."""
-    inserts = Inserts(unit.dialect, process)
+    head = select(_head.c.number).where(_head.c.process == process)
+    counted = unit.execute(head).scalar_one_or_none() or 0
+    inserts = Inserts(unit.dialect, process, counted=counted)
     cursor = bulk_cursor(unit.dialect, unit.connection.driver_connection)
     inserts.write_missing(cursor, records, inserts.rows(records))

@@ -19,6 +19,7 @@ from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.ids import created_at as moment_of_id
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
+from inhouse.interactions.activity import NOT_COUNTED
 from inhouse.interactions.counts import hours_in
 from inhouse.interactions.entry import InteractionRecord
 from inhouse.interactions.filters import FACETS, Facets, Span, contains, has_tag
@@ -225,7 +226,7 @@ def counts_by_hosting(
 ) -> list[HostingCount]:
     """Answered calls of tasks in ``[since, until)`` by task and hosting, in that order.
 
-    Free chats have no task and are left out; forced calls too unless ``forced``.
+    Free chats have no task and are left out; arms that no statistic counts too unless ``forced``.
     """
     key = (_table.c.task, _table.c.hosting)
     filters = [
@@ -235,7 +236,7 @@ def counts_by_hosting(
         _table.c.hosting.is_not(None),
     ]
     if not forced:
-        filters.append(_table.c.arm != "forced")
+        filters.append(_table.c.arm.not_in(NOT_COUNTED))
     ranked = (
         select(
             *key,

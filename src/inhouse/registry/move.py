@@ -13,10 +13,11 @@ from datetime import datetime
 
 from inhouse.core.errors import Conflict, Invalid
 from inhouse.core.references import ReferenceKind, parse_reference
-from inhouse.core.states import VersionStatus
-from inhouse.db.unit import WriteUnit
+from inhouse.core.states import VERSIONS, VersionStatus
+from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.registry import routes, versions
 from inhouse.registry.routes import FULL, Route
+from inhouse.registry.versions import Version
 from inhouse.tasks.spec import TaskSpec
 
 
@@ -30,22 +31,24 @@ def set_weight(
     reason: str,
     at: datetime,
     expect: int | None = None,
+    salt: str | None = None,
 ) -> Route:
     """Send ``percent`` of a task's units to a candidate (None: the one the route has).
 
-    Raises Invalid for a candidate that cannot answer the task, Conflict for a rejected or archived
+    Who meets a new candidate is drawn anew; ``salt`` says by what. Raises Invalid for a candidate that cannot answer the task, Conflict for a rejected or archived
     one or when the route moved since ``expect``.
     """
     before = _seen(unit, spec, expect)
     target = candidate or before.candidate
     if target is None:
         raise Invalid("the route has no candidate yet", code="weight", hint="name one with --to")
-    _check_candidate(unit, spec, target)
+    check_candidate(unit, spec, target, lock=True)
+    kept = before.salt if target == before.candidate else routes.fresh_salt()
     after = replace(
         before,
         candidate=target,
         weight_bp=round(percent * 100),
-        salt=before.salt if target == before.candidate else routes.fresh_salt(),
+        salt=salt or kept,
         chain=spec.chain,
         pin=None,
         actor=actor,
@@ -55,6 +58,67 @@ def set_weight(
     if stored.weight_bp == FULL:
         _activate(unit, target, actor=actor, reason=reason, at=at)
     return stored
+
+
+def promote(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    *,
+    candidate: str,
+    actor: str,
+    reason: str,
+    at: datetime,
+    expect: int | None = None,
+) -> Route:
+    """The route's candidate becomes its incumbent and answers everything; the route has none then.
+
+    Its version becomes active, the one that was the incumbent deprecated. Raises Conflict for a
+    reference that is not the route's candidate, for a rejected or archived version, or when the
+    route moved since ``expect``.
+    """
+    before = _seen(unit, spec, expect)
+    if before.candidate != candidate:
+        raise Conflict(f"{candidate} is not the candidate of {spec.name}", code="route-changed")
+    _lock(unit, candidate)
+    after = replace(
+        before,
+        incumbent=candidate,
+        candidate=None,
+        weight_bp=0,
+        chain=spec.chain,
+        actor=actor,
+        reason=reason,
+    )
+    stored = routes.append(unit, after, expect=before.revision, at=at)
+    _activate(unit, candidate, actor=actor, reason=reason, at=at)
+    _deprecate(unit, before.incumbent, actor=actor, reason=reason, at=at)
+    return stored
+
+
+def send_back(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+    reject: bool,
+    expect: int | None = None,
+) -> Route:
+    """``rollback`` that also takes a candidate without traffic, and lets the statuses follow: the
+    incumbent's version is active again, and with ``reject`` the candidate's is rejected, unless it
+    was in use before (deprecated). Returns the route as it is then."""
+    route = _seen(unit, spec, expect)
+    incumbent, candidate = route.incumbent, route.candidate
+    for reference in (candidate, incumbent):
+        _lock(unit, reference)
+    if route.weight_bp or route.pin is not None:
+        route = rollback(unit, spec, actor=actor, reason=reason, at=at, expect=route.revision)
+    _settle(unit, candidate, reject=reject, actor=actor, reason=reason, at=at)
+    back = _version_of(unit, incumbent)
+    if back is not None and back.status is VersionStatus.DEPRECATED:
+        versions.set_status(unit, back.id, VersionStatus.ACTIVE, by=actor, why=reason, at=at)
+    return route
 
 
 def pin(
@@ -70,7 +134,7 @@ def pin(
     """Send every call of a task to one reference, or (None) lift the pin."""
     before = _seen(unit, spec, expect)
     if reference is not None:
-        _check_candidate(unit, spec, reference)
+        check_candidate(unit, spec, reference, lock=True)
     after = replace(before, pin=reference, actor=actor, reason=reason)
     return routes.append(unit, after, expect=before.revision, at=at)
 
@@ -114,22 +178,25 @@ def _seen(unit: WriteUnit, spec: TaskSpec, expect: int | None) -> Route:
     return route
 
 
-def _check_candidate(unit: WriteUnit, spec: TaskSpec, reference: str) -> None:
+def check_candidate(unit: ReadUnit, spec: TaskSpec, reference: str, *, lock: bool = False) -> None:
+    """Raise Invalid for a reference that cannot answer the task, NotFound for a version that is not
+    there, Conflict (``task-revision``, ``version-status``) for one that may not. ``lock``: its
+    status stays until the unit ends."""
     parsed = parse_reference(reference)
     match parsed.kind:
         case ReferenceKind.TASK:
             raise Invalid(f"{reference} is a task, not a model", code="reference")
         case ReferenceKind.VERSION:
-            _check_version(unit, spec, reference)
+            _check_version(unit, spec, reference, lock=lock)
         case ReferenceKind.UPSTREAM | ReferenceKind.EMBEDDED:
             return
 
 
-def _check_version(unit: WriteUnit, spec: TaskSpec, reference: str) -> None:
+def _check_version(unit: ReadUnit, spec: TaskSpec, reference: str, *, lock: bool) -> None:
     parsed = parse_reference(reference)
     if parsed.name != spec.name:
         raise Invalid(f"{reference} answers {parsed.name}, not {spec.name}", code="reference")
-    version = versions.get(unit, parsed.name, parsed.number, lock=True)
+    version = versions.get(unit, parsed.name, parsed.number, lock=lock)
     if version.task_revision != spec.revision:
         raise Conflict(
             f"{reference} was trained for another revision of {spec.name}",
@@ -155,3 +222,37 @@ def _activate(unit: WriteUnit, reference: str, *, actor: str, reason: str, at: d
             versions.set_status(
                 unit, version.id, VersionStatus.DEPRECATED, by=actor, why=reason, at=at
             )
+
+
+def _deprecate(unit: WriteUnit, reference: str, *, actor: str, reason: str, at: datetime) -> None:
+    """A version that answered until now, where nothing of its task took its place."""
+    version = _version_of(unit, reference)
+    if version is not None and version.status is VersionStatus.ACTIVE:
+        versions.set_status(unit, version.id, VersionStatus.DEPRECATED, by=actor, why=reason, at=at)
+
+
+def _settle(
+    unit: WriteUnit, reference: str | None, *, reject: bool, actor: str, reason: str, at: datetime
+) -> None:
+    """What becomes of a candidate that traffic was taken from."""
+    version = _version_of(unit, reference)
+    if version is None:
+        return
+    if reject and version.status in VERSIONS.before(VersionStatus.REJECTED):
+        versions.set_status(unit, version.id, VersionStatus.REJECTED, by=actor, why=reason, at=at)
+    elif version.status is VersionStatus.ACTIVE:
+        versions.set_status(unit, version.id, VersionStatus.DEPRECATED, by=actor, why=reason, at=at)
+
+
+def _lock(unit: WriteUnit, reference: str | None) -> None:
+    """Versions before routes, always: two who move the same things wait for each other in turn."""
+    _version_of(unit, reference, lock=True)
+
+
+def _version_of(unit: ReadUnit, reference: str | None, *, lock: bool = False) -> Version | None:
+    if not reference:
+        return None
+    parsed = parse_reference(reference)
+    if parsed.kind is not ReferenceKind.VERSION:
+        return None
+    return versions.get(unit, parsed.name, parsed.number, lock=lock)

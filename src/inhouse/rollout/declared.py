@@ -1,0 +1,48 @@
+"""Plans as they are declared, and as they are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from inhouse.rollout.plan import Metric, Plan
+from inhouse.settings import RolloutSettings
+
+_BP_OF_PERCENT = 100
+
+
+def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
+    """The plan that ``[tasks.<name>.rollout]`` declares; ``overrides`` are fields of ``Plan``.
+
+    Raises Invalid (``rollout-plan``) for one that cannot be carried out.
+    """
+    fields = {
+        "steps_bp": tuple(round(step * _BP_OF_PERCENT) for step in settings.steps),
+        "margin": settings.margin,
+        "first_outcomes": settings.first_calls,
+        "step_outcomes": settings.step_calls,
+        "dwell_s": settings.dwell_s,
+        "horizon": settings.horizon,
+        "time_limit_s": settings.time_limit_s,
+        "min_success": settings.min_success or None,
+        "max_p95_s": settings.max_p95_s or None,
+        "min_score": settings.min_score or None,
+        "guardrails": tuple(map(Metric, settings.guardrails)),
+        "observed": tuple(map(Metric, settings.observed)),
+        "shadow_inputs": settings.shadow_inputs,
+        "bake_s": settings.bake_s,
+        "hold_back_bp": round(settings.hold_back * _BP_OF_PERCENT),
+    }
+    return Plan(**{**fields, **overrides})
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """A plan as it is stored: every field by its name."""
+    stored: dict[str, Any] = msgspec.to_builtins(plan)
+    return stored
+
+
+def from_json(stored: Any) -> Plan:
+    """The plan that was stored, exactly."""
+    return msgspec.convert(stored, Plan)
