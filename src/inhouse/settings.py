@@ -222,7 +222,6 @@ class TaskSettings(Section):
     on_failure: OnFailure | Literal["error"] | None = None
     """What to answer when every model failed: an error, or a flagged value."""
 
-
     rollout: RolloutSettings = RolloutSettings()
     """How traffic moves to a candidate."""
 

@@ -35,8 +35,9 @@ def set_weight(
 ) -> Route:
     """Send ``percent`` of a task's units to a candidate (None: the one the route has).
 
-    Who meets a new candidate is drawn anew; ``salt`` says by what. Raises Invalid for a candidate that cannot answer the task, Conflict for a rejected or archived
-    one or when the route moved since ``expect``.
+    Who meets a new candidate is drawn anew; ``salt`` says by what. Raises Invalid for a candidate
+    that cannot answer the task, Conflict for a rejected or archived one or when the route moved
+    since ``expect``.
     """
     before = _seen(unit, spec, expect)
     target = candidate or before.candidate

@@ -71,6 +71,10 @@ _WORDS: Final = {
     "shadow": "no verdict after {value:.0f} inputs of the shadow (most {needed:.0f}); "
     "what is not certain is not shipped",
     "newer": "a newer candidate waits; traffic goes back to the incumbent before it starts",
+    "moved": "somebody moved the route: it is at revision {value:.0f}, the rollout left it at "
+    "{needed:.0f}; it stays as it is",
+    "unfit": "the candidate may not answer the task any more: it was rejected or archived, or the "
+    "task was changed",
 }
 
 
@@ -130,7 +134,7 @@ def decide(plan: Plan, standing: Standing, reading: Reading) -> Decision:
     if standing.state not in _RUNNING:
         return _stay(plan, standing, ())
     if standing.superseded:
-        return _end(Kind.ABORT, RolloutState.ABORTED, Check("newer", False, 1, 0))
+        return abort(Check("newer", False, 1, 0))
     limit = 1.0 / plan.false_rollback
     if reading.harm >= limit:
         harm = Check("harm", False, reading.harm, limit)
@@ -152,7 +156,7 @@ def decide(plan: Plan, standing: Standing, reading: Reading) -> Decision:
 def decide_shadow(plan: Plan, standing: Standing, reading: ShadowReading) -> Decision:
     """The next move of a shadow: ramp when certified, end when harm is shown, hold otherwise."""
     if standing.superseded:
-        return _end(Kind.ABORT, RolloutState.ABORTED, Check("newer", False, 1, 0))
+        return abort(Check("newer", False, 1, 0))
     needed = 1.0 / plan.false_rollback
     if reading.harm >= needed:
         harm = Check("harm", False, reading.harm, needed)
@@ -164,6 +168,11 @@ def decide_shadow(plan: Plan, standing: Standing, reading: ShadowReading) -> Dec
         stop = Check("shadow", False, reading.inputs, plan.shadow_inputs)
         return Decision(Kind.HOLD, RolloutState.HELD, 0, 0, (stop,), checks, alert=True)
     return Decision(Kind.WAIT, RolloutState.SHADOWING, 0, 0, (), checks)
+
+
+def abort(because: Check) -> Decision:
+    """The end of a rollout that cannot go on."""
+    return _end(Kind.ABORT, RolloutState.ABORTED, because)
 
 
 def _stop(plan: Plan, standing: Standing, reading: Reading) -> Check | None:
@@ -183,11 +192,13 @@ def _conditions(plan: Plan, standing: Standing, reading: Reading) -> tuple[Check
     """What the next step needs.
 
     Calm: evidence of fresh harm above its mean without harm is a sign that something may have
-    begun. One waits until it is gone, or has become harm.
+    begun. One waits until it is gone, or has become harm. A bake without a hold-back has nobody to
+    compare with.
     """
     calm = Check("calm", reading.fresh < reading.usual, reading.fresh, reading.usual)
     if standing.state is RolloutState.BAKING:
-        return (_at_least("bake", standing.step_s, plan.bake_s), calm)
+        baked = _at_least("bake", standing.step_s, plan.bake_s)
+        return (baked, calm) if plan.hold_back_bp else (baked,)
     outcomes = reading.candidate - standing.candidate_before
     checks = (
         _at_least("outcomes", outcomes, plan.outcomes_at(standing.step)),

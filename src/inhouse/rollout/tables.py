@@ -88,8 +88,9 @@ class RolloutIntake(Base):
     order, and the outcomes they name, give the same evidence again after a restart.
 
     ``upto`` is the last counted outcome number by process; outcomes of several processes are
-    counted in the order of process and number. ``labels`` are ids of feedback, in order.
-    ``reading`` are the numbers afterwards. ``fresh``: the evidence begins anew with this intake.
+    counted in the order of process and number, and labels after them. ``labels`` are those labels,
+    as they were counted (``records.LabelRecord``), in order. ``reading`` are the numbers
+    afterwards. ``fresh``: nothing is counted, and the evidence begins anew behind ``upto``.
     """
 
     __tablename__ = "rollout_intake"

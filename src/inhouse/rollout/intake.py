@@ -1,0 +1,205 @@
+"""What is new for a rollout: outcomes that gateways recorded, and labels of their answers.
+
+Every gateway process numbers its outcomes in the order of its commits. A reader that remembers one
+number for each misses none and counts none twice. Labels are late truths (feedback of kind
+``outcome``): whoever gives one does not know the arm. Corrections and ratings are never counted,
+because who corrects an answer chooses which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, and_, or_, select
+
+from inhouse.core.errors import Invalid
+from inhouse.db.dialects import table_of
+from inhouse.db.unit import ReadUnit
+from inhouse.feedback.submit import FeedbackKind
+from inhouse.feedback.tables import Feedback
+from inhouse.interactions.outcomes import SHADOW
+from inhouse.interactions.tables import Interaction, Outcome, OutcomeHead
+from inhouse.rollout.plan import FULL_BP
+from inhouse.rollout.records import LabelRecord, RolloutRecord
+from inhouse.rollout.tally import Seen
+from inhouse.tasks import outputs
+from inhouse.tasks.scoring import item_score
+from inhouse.tasks.spec import TaskSpec
+
+LATE: Final = timedelta(hours=1)
+"""Longest time between the moment that feedback carries and the one when it, and the call that it
+is about, can be read."""
+_CANDIDATE: Final = "candidate"
+_SPLIT: Final = ("incumbent", _CANDIDATE)
+_outcome = table_of(Outcome)
+_head = table_of(OutcomeHead)
+_feedback = table_of(Feedback)
+_interaction = table_of(Interaction)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Outcomes in the order in which they count, by process and number. Everything up to the
+    numbers of ``upto`` was looked at."""
+
+    seen: list[Seen]
+    upto: dict[str, int]
+
+
+def heads(unit: ReadUnit) -> dict[str, int]:
+    """The highest outcome number of every process."""
+    return {row.process: row.number for row in unit.execute(select(_head))}
+
+
+def outcomes(
+    unit: ReadUnit,
+    rollout: RolloutRecord,
+    *,
+    first_revision: int,
+    after: Mapping[str, int],
+    upto: Mapping[str, int],
+    limit: int | None = None,
+) -> Outcomes:
+    """The outcomes of a rollout with numbers over ``after`` and up to ``upto``, at most ``limit``.
+
+    Its own are those of its task whose calls were routed by a revision that it made.
+    """
+    found, reached = Outcomes([], {}), 0
+    for process in sorted(upto):
+        low, high = after.get(process, 0), upto[process]
+        if high <= low:
+            continue
+        statement = (
+            select(_outcome)
+            .where(
+                _outcome.c.process == process,
+                _outcome.c.number > low,
+                _outcome.c.number <= high,
+                *_of(rollout, first_revision),
+                or_(_is_split(), _is_shadow()),
+            )
+            .order_by(_outcome.c.number)
+        )
+        if limit is not None:
+            statement = statement.limit(limit - reached)
+        rows = unit.execute(statement).all()
+        found.seen.extend(map(_seen, rows))
+        reached += len(rows)
+        if limit is not None and reached >= limit:
+            found.upto[process] = rows[-1].number if rows else low
+            break
+        found.upto[process] = high
+    return found
+
+
+def labels(
+    unit: ReadUnit,
+    rollout: RolloutRecord,
+    spec: TaskSpec,
+    *,
+    first_revision: int,
+    known: Container[str],
+    since: datetime,
+) -> list[LabelRecord]:
+    """Labels since a moment, oldest first; the first of every interaction that is not ``known``.
+
+    A call that was not answered, or rescued, is as wrong as can be. A truth that is no output of
+    the task, and one about content that is not kept, is no label.
+    """
+    statement = (
+        select(
+            _feedback.c.id.label("feedback_id"),
+            _feedback.c.value,
+            _outcome.c.interaction_id,
+            _outcome.c.unit,
+            _outcome.c.arm,
+            _outcome.c.weight_bp,
+            _outcome.c.bad,
+            _interaction.c.input,
+            _interaction.c.output,
+            _interaction.c.task_revision,
+        )
+        .join(_outcome, _outcome.c.interaction_id == _feedback.c.interaction_id)
+        .join(_interaction, _interaction.c.id == _feedback.c.interaction_id)
+        .where(
+            _feedback.c.kind == FeedbackKind.OUTCOME.value,
+            _feedback.c.created_at >= since,
+            *_of(rollout, first_revision),
+            _is_split(),
+        )
+        .order_by(_feedback.c.created_at, _feedback.c.id)
+    )
+    first: dict[str, LabelRecord] = {}
+    for row in unit.execute(statement):
+        if row.interaction_id in known or row.interaction_id in first:
+            continue
+        error = _error(spec, row)
+        if error is not None:
+            first[row.interaction_id] = LabelRecord(
+                feedback_id=row.feedback_id,
+                interaction_id=row.interaction_id,
+                unit=row.unit or row.interaction_id,
+                candidate=row.arm == _CANDIDATE,
+                weight_bp=row.weight_bp,
+                error=error,
+            )
+    return list(first.values())
+
+
+def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
+    """When the newest truth since a moment was told."""
+    statement = (
+        select(_feedback.c.created_at)
+        .where(_feedback.c.kind == FeedbackKind.OUTCOME.value, _feedback.c.created_at >= since)
+        .order_by(_feedback.c.created_at.desc())
+        .limit(1)
+    )
+    found: datetime | None = unit.execute(statement).scalar_one_or_none()
+    return found
+
+
+def _of(rollout: RolloutRecord, first_revision: int) -> list[ColumnElement[bool]]:
+    return [
+        _outcome.c.task == rollout.task,
+        _outcome.c.route_revision >= first_revision,
+        _outcome.c.route_revision <= rollout.route_revision,
+    ]
+
+
+def _is_split() -> ColumnElement[bool]:
+    return and_(
+        _outcome.c.arm.in_(_SPLIT), _outcome.c.weight_bp > 0, _outcome.c.weight_bp < FULL_BP
+    )
+
+
+def _is_shadow() -> ColumnElement[bool]:
+    return and_(_outcome.c.arm == SHADOW, _outcome.c.paired_bad.is_not(None))
+
+
+def _seen(row: Row[Any]) -> Seen:
+    return Seen(
+        process=row.process,
+        number=row.number,
+        candidate=row.arm == _CANDIDATE,
+        weight_bp=row.weight_bp,
+        bad=row.bad,
+        paired_bad=row.paired_bad if row.arm == SHADOW else None,
+        latency_s=row.latency_ms / 1e3,
+        unit=row.unit or row.interaction_id,
+    )
+
+
+def _error(spec: TaskSpec, row: Any) -> float | None:
+    if row.task_revision != spec.revision:
+        return None
+    sent = row.input if isinstance(row.input, str) else None
+    try:
+        truth = outputs.check(spec, row.value, sent)
+        if row.bad:
+            return 1.0
+        return 1.0 - item_score(spec, outputs.check(spec, row.output, sent), truth)
+    except (Invalid, TypeError):
+        return None

@@ -1,0 +1,345 @@
+"""One step of a rollout: read what is new, count it, decide, and carry the decision out.
+
+Any number of processes may step the same rollout; whoever is first wins, the others forget what
+they counted and read it again. What was counted is stored with every step, so that a process that
+starts again has the same evidence.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from inhouse.core.clock import Clock
+from inhouse.core.errors import Conflict, Invalid, NotFound
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
+from inhouse.registry import move, routes
+from inhouse.rollout import intake, records
+from inhouse.rollout.decide import (
+    Check,
+    Decision,
+    Kind,
+    Standing,
+    abort,
+    decide,
+    decide_shadow,
+)
+from inhouse.rollout.enact import Act, Taken, enact, note
+from inhouse.rollout.plan import RolloutState
+from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
+from inhouse.rollout.tally import Tally, as_json
+from inhouse.tasks.catalog import Catalog
+from inhouse.tasks.spec import TaskSpec
+
+ACTOR: Final = "rollout"
+"""Who decides by evidence."""
+AT_ONCE: Final = 5000
+"""Outcomes that one step counts at most."""
+_LOST: Final = ("rollout-changed", "route-changed")
+_STILL: Final = (RolloutState.HELD, RolloutState.PAUSED)
+_ENDS: Final = (Kind.ROLL_BACK, Kind.ABORT)
+_FRESH: Final = (Kind.RAMP, Kind.BAKE)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a process knows of a rollout after ``intakes`` of them."""
+
+    tally: Tally
+    intakes: int
+    upto: dict[str, int]
+    labelled: set[str]
+    first_revision: int
+    fresh_at: datetime
+    labels_since: datetime
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What one step counted."""
+
+    upto: dict[str, int]
+    labels: list[LabelRecord]
+    outcomes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.labels)
+
+
+class Reconciler:
+    """Steps rollouts. For one thread at a time.
+
+    It remembers the evidence of those that it stepped; ``step`` reads what is missing.
+    """
+
+    def __init__(self, database: Database, clock: Clock, catalog: Catalog) -> None:
+        self._database = database
+        self._clock = clock
+        self._catalog = catalog
+        self._memories: dict[str, _Memory] = {}
+
+    def step(self, rollout_id: str) -> DecisionRecord | None:
+        """Count what is new and decide after every piece of it, up to the first decision. Returns
+        it; None when it waits, has ended, or somebody else was first.
+
+        Raises NotFound for an unknown rollout, and what the database raises; then it forgets what
+        it counted, and the next step begins with what is stored.
+        """
+        try:
+            return self._step(rollout_id)
+        except Conflict as error:
+            self.forget(rollout_id)
+            if error.code not in _LOST:
+                raise
+            return None
+        except BaseException:
+            self.forget(rollout_id)
+            raise
+
+    def forget(self, rollout_id: str) -> None:
+        """Give up what is remembered of a rollout."""
+        self._memories.pop(rollout_id, None)
+
+    def reading(self, rollout_id: str) -> dict[str, Any]:
+        """The evidence of a rollout as its stored intakes give it, for the margin that its step
+        asks for."""
+        with self._database.read() as unit:
+            rollout = records.get(unit, rollout_id)
+            return _reading(rollout, _rebuild(unit, rollout).tally)
+
+    def _step(self, rollout_id: str) -> DecisionRecord | None:
+        with self._database.read() as unit:
+            rollout = records.get(unit, rollout_id)
+            spec = self._spec(rollout)
+            if rollout.is_over or spec is None:
+                self.forget(rollout_id)
+                return None
+            memory = self._memories.get(rollout_id)
+            if memory is None or memory.intakes != rollout.intakes:
+                memory = self._memories[rollout_id] = _rebuild(unit, rollout)
+            lost = _lost(unit, spec, rollout)
+            news = None if lost else _news(unit, spec, rollout, memory)
+        counted = _Counted({}, [])
+        if lost is not None:
+            decision = abort(lost)
+        else:
+            decision, counted = _count(rollout, memory, news, self._clock.now())
+        return self._keep(spec, rollout, memory, decision, counted)
+
+    def _keep(
+        self,
+        spec: TaskSpec,
+        rollout: RolloutRecord,
+        memory: _Memory,
+        decision: Decision,
+        counted: _Counted,
+    ) -> DecisionRecord | None:
+        made, at = None, self._clock.now()
+        memory.upto.update(counted.upto)
+        taken = _taken(rollout, memory, counted) if counted else None
+        if decision.kind is not Kind.WAIT:
+            act = _act(rollout, memory, decision, at)
+            with self._database.write() as unit:
+                made = enact(unit, spec, rollout, act, taken)
+        elif taken is not None:
+            with self._database.write() as unit:
+                _note(unit, rollout, taken, at)
+        memory.intakes += taken is not None
+        if made is not None and decision.kind in _FRESH:
+            memory.intakes += 1
+            memory.tally.begin()
+            memory.fresh_at = at
+        if made is not None and decision.kind in _ENDS:
+            self.forget(rollout.id)
+        return made
+
+    def _spec(self, rollout: RolloutRecord) -> TaskSpec | None:
+        """Its task; None while it is not declared: then nobody calls it either."""
+        with suppress(NotFound):
+            return self._catalog.get(rollout.task)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    outcomes: intake.Outcomes
+    labels: list[LabelRecord]
+
+
+def _news(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: _Memory) -> _News:
+    first = memory.first_revision
+    found = intake.outcomes(
+        unit,
+        rollout,
+        first_revision=first,
+        after=memory.upto,
+        upto=intake.heads(unit),
+        limit=AT_ONCE,
+    )
+    newest = intake.newest_label(unit, memory.labels_since)
+    labels: list[LabelRecord] = []
+    if newest is not None:
+        labels = intake.labels(
+            unit,
+            rollout,
+            spec,
+            first_revision=first,
+            known=memory.labelled,
+            since=memory.labels_since,
+        )
+        if not labels:
+            memory.labels_since = max(memory.labels_since, newest - intake.LATE)
+    return _News(found, labels)
+
+
+def _count(
+    rollout: RolloutRecord, memory: _Memory, news: _News | None, now: datetime
+) -> tuple[Decision, _Counted]:
+    """Feed one after the other, and decide after each. What comes after a decision stays new."""
+    counted = _Counted({}, [])
+    decision = None
+    if news is not None:
+        for seen in news.outcomes.seen:
+            memory.tally.outcome(seen)
+            counted.outcomes += 1
+            counted.upto[seen.process] = seen.number
+            decision = _decide(rollout, memory, now)
+            if decision.kind is not Kind.WAIT:
+                done = {p: n for p, n in news.outcomes.upto.items() if p < seen.process}
+                counted.upto.update(done)
+                return decision, counted
+        counted.upto.update(news.outcomes.upto)
+        for label in news.labels:
+            memory.tally.label(
+                unit=label.unit,
+                candidate=label.candidate,
+                weight_bp=label.weight_bp,
+                error=label.error,
+            )
+            memory.labelled.add(label.interaction_id)
+            counted.labels.append(label)
+            decision = _decide(rollout, memory, now)
+            if decision.kind is not Kind.WAIT:
+                break
+    return decision or _decide(rollout, memory, now), counted
+
+
+def _decide(rollout: RolloutRecord, memory: _Memory, now: datetime) -> Decision:
+    """A clock that jumped back gives no negative times, one that jumped ahead at most an end of a
+    wait: every move needs its evidence besides."""
+    standing = Standing(
+        rollout.state,
+        rollout.step,
+        rollout.candidate_before,
+        max(0.0, (now - rollout.step_at).total_seconds()),
+        max(0.0, (now - memory.fresh_at).total_seconds()),
+        superseded=rollout.superseded_by is not None,
+    )
+    if _is_shadow(rollout):
+        decision = decide_shadow(rollout.plan, standing, memory.tally.shadow())
+    else:
+        margin = rollout.plan.margin_after(rollout.step)
+        decision = decide(rollout.plan, standing, memory.tally.reading(margin))
+    if rollout.state in _STILL and decision.kind not in _ENDS:
+        return decision._replace(kind=Kind.WAIT, state=rollout.state)
+    return decision
+
+
+def _act(rollout: RolloutRecord, memory: _Memory, decision: Decision, at: datetime) -> Act:
+    values: dict[str, Any] = {"stopped_from": None}
+    if decision.kind is Kind.HOLD:
+        values["stopped_from"] = rollout.state.value
+    if decision.kind in (Kind.RAMP, Kind.ADVANCE, Kind.BAKE):
+        values["step_at"] = at
+        margin = rollout.plan.margin_after(rollout.step)
+        is_fresh = decision.kind in _FRESH
+        values["candidate_before"] = 0 if is_fresh else memory.tally.reading(margin).candidate
+    return Act(
+        kind=decision.kind.value,
+        state=decision.state,
+        step=decision.step,
+        weight_bp=decision.weight_bp,
+        reasons=decision.reasons,
+        evidence=decision.evidence,
+        actor=ACTOR,
+        at=at,
+        expect=rollout.route_revision,
+        leaves_route=any(check.name == "moved" for check in decision.because),
+        fresh=decision.kind in _FRESH,
+        values=values,
+    )
+
+
+def _note(unit: WriteUnit, rollout: RolloutRecord, taken: Taken, at: datetime) -> None:
+    records.change(unit, rollout, intakes=rollout.intakes + 1)
+    note(unit, rollout, taken, at)
+
+
+def _taken(rollout: RolloutRecord, memory: _Memory, counted: _Counted) -> Taken:
+    reading = _reading(rollout, memory.tally)
+    return Taken(upto=counted.upto, labels=tuple(counted.labels), reading=reading)
+
+
+def _reading(rollout: RolloutRecord, tally: Tally) -> dict[str, Any]:
+    if _is_shadow(rollout):
+        return as_json(tally.shadow())
+    return as_json(tally.reading(rollout.plan.margin_after(rollout.step)))
+
+
+def _is_shadow(rollout: RolloutRecord) -> bool:
+    return RolloutState.SHADOWING in (rollout.state, rollout.stopped_from)
+
+
+def _lost(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord) -> Check | None:
+    """Why a rollout cannot go on, if so."""
+    route = routes.current(unit, rollout.task)
+    revision = 0 if route is None else route.revision
+    if revision != rollout.route_revision:
+        return Check("moved", False, revision, rollout.route_revision)
+    try:
+        move.check_candidate(unit, spec, rollout.candidate)
+    except (Conflict, Invalid, NotFound):
+        return Check("unfit", False, 1, 0)
+    return None
+
+
+def _rebuild(unit: ReadUnit, rollout: RolloutRecord) -> _Memory:
+    """The evidence again, from the intakes and the outcomes that they name."""
+    memory = _Memory(
+        tally=Tally(rollout.plan, by_user=rollout.by_user),
+        intakes=0,
+        upto={},
+        labelled=set(),
+        first_revision=records.first_revision(unit, rollout.id),
+        fresh_at=rollout.created_at,
+        labels_since=rollout.created_at - intake.LATE,
+    )
+    for one in records.intakes(unit, rollout.id):
+        if one.fresh:
+            memory.tally.begin()
+            memory.fresh_at = one.created_at
+        else:
+            _replay(unit, rollout, memory, one)
+        memory.upto.update(one.upto)
+        memory.intakes = one.number
+    return memory
+
+
+def _replay(
+    unit: ReadUnit, rollout: RolloutRecord, memory: _Memory, one: records.IntakeRecord
+) -> None:
+    again = intake.outcomes(
+        unit, rollout, first_revision=memory.first_revision, after=memory.upto, upto=one.upto
+    )
+    for seen in again.seen:
+        memory.tally.outcome(seen)
+    for label in one.labels:
+        memory.tally.label(
+            unit=label.unit,
+            candidate=label.candidate,
+            weight_bp=label.weight_bp,
+            error=label.error,
+        )
+        memory.labelled.add(label.interaction_id)

@@ -1,0 +1,303 @@
+"""What people do with rollouts. Each verb is one transaction, by compare-and-set, and is kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select
+
+from inhouse.core.errors import Conflict, Invalid
+from inhouse.core.ids import new_id
+from inhouse.db.dialects import insert_ignore, table_of
+from inhouse.db.unit import WriteUnit
+from inhouse.registry import move, routes
+from inhouse.registry.routes import FULL, Route
+from inhouse.rollout import declared, intake, records
+from inhouse.rollout.decide import Kind
+from inhouse.rollout.enact import PAUSE, RESUME, START, Act, enact
+from inhouse.rollout.plan import ROLLOUTS, Plan, RolloutState
+from inhouse.rollout.records import KIND, DecisionRecord, RolloutRecord
+from inhouse.rollout.tables import Rollout, SplitOwner
+from inhouse.tasks.spec import TaskSpec, Unit
+
+_table = table_of(Rollout)
+_owners = table_of(SplitOwner)
+
+
+def start(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    *,
+    candidate: str,
+    plan: Plan,
+    actor: str,
+    reason: str,
+    at: datetime,
+    replace: bool = False,
+) -> RolloutRecord:
+    """Begin to move a task to a candidate.
+
+    What answers everything now is the incumbent. With ``replace`` a rollout that runs is aborted
+    and its traffic goes back to the incumbent first. Raises Conflict (``rollout-running``) when one
+    runs, (``route-pinned``, ``route-split``) when somebody holds the route otherwise,
+    (``version-status``, ``task-revision``) for a candidate that may not answer; Invalid for one
+    that cannot, or that is the incumbent (``rollout-candidate``).
+    """
+    said: dict[str, Any] = {"actor": actor, "reason": reason, "at": at}
+    rollout_id = new_id()
+    _take(unit, spec, rollout_id, candidate, replace=replace, **said)
+    move.check_candidate(unit, spec, candidate, lock=True)
+    before = _ready(unit, spec, **said)
+    if candidate == before.incumbent:
+        raise Invalid(f"{candidate} is what answers {spec.name} now", code="rollout-candidate")
+    state = RolloutState.SHADOWING if plan.shadow_inputs else RolloutState.RAMPING
+    weight_bp = 0 if plan.shadow_inputs else plan.weight_bp(0)
+    route = move.set_weight(
+        unit,
+        spec,
+        candidate=candidate,
+        percent=weight_bp / 100,
+        expect=before.revision,
+        salt=routes.fresh_salt(),
+        **said,
+    )
+    row: dict[str, Any] = {
+        "id": rollout_id,
+        "task": spec.name,
+        "incumbent": before.incumbent,
+        "candidate": candidate,
+        "state": state.value,
+        "step": 0,
+        "plan": declared.as_json(plan),
+        "by_user": spec.unit is not Unit.REQUEST,
+        "salt": route.salt,
+        "revision": 1,
+        "route_revision": route.revision,
+        "candidate_before": 0,
+        "intakes": 1,
+        "actor": actor,
+        "reason": reason,
+        "created_at": at,
+        "step_at": at,
+    }
+    unit.execute(insert(_table).values(**row))
+    records.add_intake(unit, rollout_id, 1, upto=intake.heads(unit), fresh=True, at=at)
+    rollout = records.get(unit, rollout_id)
+    records.add_decision(
+        unit,
+        rollout,
+        kind=START,
+        before=RolloutState.PLANNED,
+        weight_bp=weight_bp,
+        reasons=(reason,) if reason else (),
+        evidence={},
+        route_revision=route.revision,
+        actor=actor,
+        at=at,
+    )
+    return rollout
+
+
+def pause(
+    unit: WriteUnit, rollout: RolloutRecord, *, actor: str, reason: str, at: datetime
+) -> DecisionRecord:
+    """Stay at the weight that is in force. Harm still rolls it back.
+
+    ``rollout`` is what the caller saw. Raises Conflict when it changed meanwhile, or has ended.
+    """
+    stopped = rollout.stopped_from or rollout.state
+    values = {"stopped_from": stopped.value}
+    act = _act(rollout, PAUSE, RolloutState.PAUSED, actor, reason, at, values=values)
+    return enact(unit, None, rollout, act)
+
+
+def resume(
+    unit: WriteUnit, rollout: RolloutRecord, *, actor: str, reason: str, at: datetime
+) -> DecisionRecord:
+    """Go on where a person or evidence stopped it. After a hold the evidence begins anew: what it
+    held for would hold it again.
+
+    ``rollout`` is what the caller saw. Raises Conflict when it changed meanwhile, or does not stand
+    still (``rollout-state``).
+    """
+    if rollout.stopped_from is None:
+        raise Conflict(f"the rollout of {rollout.task} is {rollout.state}", code="rollout-state")
+    values: dict[str, Any] = {"stopped_from": None}
+    fresh = rollout.state is RolloutState.HELD
+    if fresh:
+        values |= {"candidate_before": 0, "step_at": at}
+    target = rollout.stopped_from
+    act = _act(rollout, RESUME, target, actor, reason, at, values=values, fresh=fresh)
+    return enact(unit, None, rollout, act)
+
+
+def rollback(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    rollout: RolloutRecord,
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+) -> DecisionRecord:
+    """Send everything to the incumbent, at once, and reject the candidate's version.
+
+    ``rollout`` is what the caller saw. Raises Conflict when it changed meanwhile, or has ended.
+    """
+    return _end(unit, spec, rollout, Kind.ROLL_BACK, RolloutState.ROLLED_BACK, actor, reason, at)
+
+
+def abort(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    rollout: RolloutRecord,
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+    superseded_by: str | None = None,
+) -> DecisionRecord:
+    """Send everything to the incumbent, at once; the candidate may start again.
+
+    ``rollout`` is what the caller saw. Raises Conflict when it changed meanwhile, or has ended.
+    """
+    end = RolloutState.ABORTED
+    newer = {"superseded_by": superseded_by}
+    return _end(unit, spec, rollout, Kind.ABORT, end, actor, reason, at, newer)
+
+
+def _end(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    rollout: RolloutRecord,
+    kind: Kind,
+    state: RolloutState,
+    actor: str,
+    reason: str,
+    at: datetime,
+    values: dict[str, Any] | None = None,
+) -> DecisionRecord:
+    """A route that gives the candidate nothing to do any more stays as it is."""
+    _check(rollout, state)
+    route = routes.current(unit, rollout.task)
+    act = Act(
+        kind=kind.value,
+        state=state,
+        step=0,
+        weight_bp=0,
+        reasons=(reason,) if reason else (),
+        evidence={},
+        actor=actor,
+        at=at,
+        expect=rollout.route_revision if route is None else route.revision,
+        leaves_route=route is None or route.candidate != rollout.candidate,
+        values={**(values or {}), "stopped_from": None},
+    )
+    return enact(unit, spec, rollout, act)
+
+
+def _act(
+    rollout: RolloutRecord,
+    kind: str,
+    state: RolloutState,
+    actor: str,
+    reason: str,
+    at: datetime,
+    *,
+    values: dict[str, Any],
+    fresh: bool = False,
+) -> Act:
+    _check(rollout, state)
+    is_shadow = RolloutState.SHADOWING in (rollout.state, rollout.stopped_from)
+    return Act(
+        kind=kind,
+        state=state,
+        step=rollout.step,
+        weight_bp=0 if is_shadow else rollout.plan.weight_bp(rollout.step),
+        reasons=(reason,) if reason else (),
+        evidence={},
+        actor=actor,
+        at=at,
+        expect=rollout.route_revision,
+        leaves_route=True,
+        fresh=fresh,
+        values=values,
+    )
+
+
+def _check(rollout: RolloutRecord, target: RolloutState) -> None:
+    if target not in ROLLOUTS.table[rollout.state]:
+        raise Conflict(
+            f"the rollout of {rollout.task} is {rollout.state}; it cannot become {target}",
+            code="rollout-state",
+            hint="look at `inhouse rollout status`",
+        )
+
+
+def _take(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    rollout_id: str,
+    candidate: str,
+    *,
+    replace: bool,
+    actor: str,
+    reason: str,
+    at: datetime,
+) -> None:
+    """Own the task's split, or raise Conflict."""
+    owner = _owner(unit, spec, rollout_id)
+    if owner.owner_id == rollout_id:
+        return
+    if owner.kind != KIND or not replace:
+        raise Conflict(
+            f"{spec.name} has a {owner.kind} that has not ended",
+            code="rollout-running",
+            hint="roll it back, or start with --replace" if owner.kind == KIND else "end it first",
+        )
+    running = records.get(unit, owner.owner_id)
+    why = reason or f"replaced by {candidate}"
+    abort(unit, spec, running, actor=actor, reason=why, at=at, superseded_by=candidate)
+    _owner(unit, spec, rollout_id)
+
+
+def _owner(unit: WriteUnit, spec: TaskSpec, rollout_id: str) -> Row[Any]:
+    """Who owns the task's split; the rollout, where nobody did."""
+    mine = {"task": spec.name, "kind": KIND, "owner_id": rollout_id}
+    unit.execute(insert_ignore(unit, SplitOwner).values(**mine))
+    return unit.execute(select(_owners).where(_owners.c.task == spec.name)).one()
+
+
+def _ready(unit: WriteUnit, spec: TaskSpec, *, actor: str, reason: str, at: datetime) -> Route:
+    """The route, with all traffic at its incumbent."""
+    route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
+    if route.pin is not None:
+        raise Conflict(
+            f"the route of {spec.name} is pinned to {route.pin}",
+            code="route-pinned",
+            hint="`inhouse routes pin` without --to lifts it",
+        )
+    if route.weight_bp == FULL and route.candidate is not None:
+        return move.promote(
+            unit,
+            spec,
+            candidate=route.candidate,
+            actor=actor,
+            reason=reason,
+            at=at,
+            expect=route.revision,
+        )
+    if route.weight_bp:
+        raise Conflict(
+            f"the route of {spec.name} gives {route.weight_bp / 100:g} % to {route.candidate}",
+            code="route-split",
+            hint="`inhouse routes rollback` or `routes set --weight 100` first",
+        )
+    if not route.incumbent:
+        raise Invalid(
+            f"nothing answers {spec.name} yet, so there is nothing to compare with",
+            code="rollout-incumbent",
+            hint="`inhouse routes set --weight 100`",
+        )
+    return route

@@ -1,0 +1,104 @@
+"""Outcomes and labels of one rollout become its evidence, in the order in which they come. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from inhouse.rollout.guardrails import Evidence, Reading, ShadowEvidence, ShadowReading
+from inhouse.rollout.plan import FULL_BP, Plan
+from inhouse.rollout.users import UserMeans
+
+WARM_UP: Final = 20
+"""First answers of each process and arm, whose latencies do not count."""
+
+
+class Seen(NamedTuple):
+    """One outcome. ``unit`` is what the split is drawn over. ``paired_bad`` is None but for a
+    shadow, whose ``bad`` is the candidate's."""
+
+    process: str
+    number: int
+    candidate: bool
+    weight_bp: int
+    bad: bool
+    paired_bad: bool | None
+    latency_s: float
+    unit: str
+
+
+class Tally:
+    """The evidence of one rollout, shadow and ramp. The same calls give the same readings."""
+
+    def __init__(self, plan: Plan, *, by_user: bool) -> None:
+        self._plan = plan
+        self._by_user = by_user
+        self._answers: Counter[tuple[str, bool]] = Counter()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew. What warmed up stays warm."""
+        self._evidence = Evidence(self._plan, by_user=self._by_user)
+        self._shadow = ShadowEvidence(self._plan)
+        self._users = UserMeans()
+        self._timed: set[str] = set()
+        self._judged: set[str] = set()
+
+    def outcome(self, seen: Seen) -> None:
+        """Count one outcome."""
+        if seen.paired_bad is not None:
+            self._shadow.answered(candidate_bad=seen.bad, incumbent_bad=seen.paired_bad)
+            return
+        weight, arm = seen.weight_bp / FULL_BP, seen.candidate
+        if self._by_user:
+            closed = self._users.add(seen.unit, candidate=arm, weight=weight, bad=seen.bad)
+            for user in closed:
+                self._answered(user.candidate, user.weight, user.bad)
+        else:
+            self._answered(arm, weight, seen.bad)
+        self._answers[seen.process, arm] += 1
+        is_warm = self._answers[seen.process, arm] > WARM_UP
+        if is_warm and self._is_first(self._timed, seen.unit):
+            self._evidence.took(candidate=arm, weight=weight, latency_s=seen.latency_s)
+
+    def label(self, *, unit: str, candidate: bool, weight_bp: int, error: float) -> None:
+        """Count one label."""
+        if self._is_first(self._judged, unit):
+            weight = weight_bp / FULL_BP
+            self._evidence.labelled(candidate=candidate, weight=weight, error=error)
+
+    def reading(self, margin: float) -> Reading:
+        """The evidence of the ramp, for one of the plan's margins."""
+        return self._evidence.reading(margin)
+
+    def shadow(self) -> ShadowReading:
+        """The evidence of the shadow."""
+        return self._shadow.reading()
+
+    def _answered(self, candidate: bool, weight: float, bad: float) -> None:
+        self._evidence.assigned(candidate=candidate, weight=weight)
+        self._evidence.answered(candidate=candidate, weight=weight, bad=bad)
+
+    def _is_first(self, known: set[str], unit: str) -> bool:
+        """Where units are users, each gives one latency and one label: its calls are alike."""
+        if not self._by_user:
+            return True
+        if unit in known:
+            return False
+        known.add(unit)
+        return True
+
+
+def as_json(reading: Reading | ShadowReading) -> dict[str, Any]:
+    """A reading by the names of its fields."""
+    plain: Callable[[Any], Any] = lambda one: [_named(part) for part in one]  # noqa: E731
+    return {
+        name: plain(value) if isinstance(value, tuple) else value
+        for name, value in reading._asdict().items()
+    }
+
+
+def _named(part: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = part._asdict()
+    return fields
