@@ -44,6 +44,7 @@ from inhouse.migrations.upgrade import upgrade
 from inhouse.monitoring.erasure import JOB as ERASE
 from inhouse.monitoring.erasure import Eraser
 from inhouse.registry.upkeep import SCRUB, Scrub
+from inhouse.rollout.controller import Controller
 from inhouse.serving.backends import Backends
 from inhouse.settings import LimitSettings, RecordingSettings, Settings
 from inhouse.store.store import ModelStore
@@ -77,6 +78,7 @@ class App:
     chats: Chats
     training: Training
     evaluator: Evaluator
+    controller: Controller
     embedded_workers: list[Worker] = field(default_factory=list)
 
     @property
@@ -133,16 +135,19 @@ class App:
 
     def make_worker(self, threads: int) -> Worker:
         """A job worker of this process, not started."""
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        return Worker(self.database, self.handlers, clock=self.clock, name=name, threads=threads)
+        return Worker(
+            self.database, self.handlers, clock=self.clock, name=_process(), threads=threads
+        )
 
     def start(self) -> None:
-        """Begin to record, to follow routes, keys and limits, and to work jobs off."""
+        """Begin to record, to follow routes, keys and limits, to move rollouts, and to work jobs
+        off."""
         self.routes.refresh()
         self.keys.refresh()
         self.limiter.mirror.refresh()
         self.recorder.start()
         self.poller.start()
+        self.controller.start()
         if self.settings.server.workers:
             self.embedded_workers.append(self.make_worker(self.settings.server.workers))
             self.embedded_workers[-1].start()
@@ -151,6 +156,7 @@ class App:
         """Give running jobs back to the queue and commit what was recorded."""
         while self.embedded_workers:
             self.embedded_workers.pop().stop()
+        self.controller.stop()
         self.poller.stop()
         self.recorder.stop()
 
@@ -199,7 +205,13 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
             resolve=backends.resolve,
             gate=GateSettings(),
         ),
+        controller=Controller(database, clock, catalog, name=_process()),
     )
+
+
+def _process() -> str:
+    """This process, for people who look for who did something."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 class _Calls:

@@ -32,7 +32,7 @@ def serve(
 def worker(
     threads: Annotated[int, typer.Option(min=1, max=16, help="Jobs at once.")] = 1,
 ) -> None:
-    """Run background jobs (training, evaluation) apart from a server."""
+    """Run background jobs (training, evaluation) and rollouts apart from a server."""
     import signal
     import threading
 
@@ -44,6 +44,8 @@ def worker(
         signal.signal(number, lambda *_: stop.set())
     pool = app.make_worker(threads)
     pool.start()
+    app.controller.start()
     typer.echo("worker ready; Ctrl-C stops after the running job")
     stop.wait()
+    app.controller.stop()
     pool.stop()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.db.dialects import table_of
@@ -195,6 +195,32 @@ def change(unit: WriteUnit, seen: RolloutRecord, **values: Any) -> RolloutRecord
             hint="look at `inhouse rollout status` and repeat",
         )
     return get(unit, seen.id)
+
+
+def lease(
+    unit: WriteUnit, rollout: RolloutRecord, *, owner: str, now: datetime, length: timedelta
+) -> bool:
+    """Take or keep the lease of a rollout, unless another process has it. A lease that ends later
+    than one taken now would is from a clock that was wrong, and does not hold."""
+    until = now + length
+    free = or_(
+        _table.c.lease_owner.is_(None),
+        _table.c.lease_owner == owner,
+        _table.c.lease_until <= now,
+        _table.c.lease_until > until,
+    )
+    changed = unit.execute(
+        update(_table)
+        .where(_table.c.id == rollout.id, _table.c.ended_at.is_(None), free)
+        .values(lease_owner=owner, lease_until=until)
+    )
+    return changed.rowcount == 1
+
+
+def give_up(unit: WriteUnit, owner: str) -> None:
+    """End every lease of a process that stops."""
+    mine = update(_table).where(_table.c.lease_owner == owner)
+    unit.execute(mine.values(lease_owner=None, lease_until=None))
 
 
 def set_route(unit: WriteUnit, rollout_id: str, revision: int) -> None:

@@ -266,7 +266,10 @@ def _owner(unit: WriteUnit, spec: TaskSpec, rollout_id: str) -> Row[Any]:
     """Who owns the task's split; the rollout, where nobody did."""
     mine = {"task": spec.name, "kind": KIND, "owner_id": rollout_id}
     unit.execute(insert_ignore(unit, SplitOwner).values(**mine))
-    return unit.execute(select(_owners).where(_owners.c.task == spec.name)).one()
+    found = unit.execute(select(_owners).where(_owners.c.task == spec.name)).one_or_none()
+    if found is None:
+        raise Conflict(f"a rollout of {spec.name} just ended; repeat", code="rollout-running")
+    return found
 
 
 def _ready(unit: WriteUnit, spec: TaskSpec, *, actor: str, reason: str, at: datetime) -> Route:
