@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inhouse.rollout.bars import Run
+    from inhouse.rollout.records import DecisionRecord, RolloutRecord
     from inhouse.rollout.report import Summary
     from inhouse.rollout.scenarios import Scenario
     from inhouse.rollout.simulate import Key
+    from inhouse.rollout.tell import Told
 
 app = typer.Typer(
     name="rollout", help="Traffic that moves to a candidate by evidence.", no_args_is_help=True
@@ -21,9 +25,176 @@ app = typer.Typer(
 _BEGIN, _END = "<!-- figures:rollouts -->", "<!-- /figures:rollouts -->"
 
 
-@app.callback()
-def rollout() -> None:
-    """Keeps ``simulate`` a command of its own while it is the only one."""
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; kept with the decision.")]
+
+
+@app.command()
+def start(
+    task: str,
+    to: Annotated[str, typer.Option("--to", help="Candidate, such as sentiment@1.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Abort the rollout that runs, if one does.")
+    ] = False,
+    reason: Why = "",
+    as_json: AsJson = False,
+) -> None:
+    """Begin to move a task to a candidate. A running server does the rest."""
+    from inhouse.cli.context import open_context
+    from inhouse.rollout import steer
+    from inhouse.rollout.declared import plan_of
+
+    context = open_context()
+    spec = context.app.catalog.get(task)
+    plan = plan_of(context.app.settings.tasks[spec.name].rollout)
+    with context.app.database.write() as unit:
+        begun = steer.start(
+            unit,
+            spec,
+            candidate=to,
+            plan=plan,
+            actor=context.actor,
+            reason=reason,
+            at=context.app.clock.now(),
+            replace=replace,
+        )
+    _show(begun.id, as_json=as_json)
+
+
+@app.command()
+def status(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
+    """The newest rollout of one task, or of all, with its newest evidence."""
+    from inhouse.cli.context import open_context
+    from inhouse.rollout import records
+    from inhouse.rollout.tell import plain_told, tell
+
+    context = open_context()
+    specs = [context.app.catalog.get(task)] if task else context.app.catalog.all()
+    with context.app.database.read() as unit:
+        newest = [records.list_rollouts(unit, spec.name, 1) for spec in specs]
+        told = [tell(unit, found[0].id) for found in newest if found]
+    if as_json:
+        context.print_json([plain_told(one) for one in told])
+    elif told:
+        for one in told:
+            typer.echo("\n".join(_lines(one)))
+    else:
+        typer.echo("no rollouts; `inhouse rollout start TASK --to REFERENCE` begins one")
+
+
+@app.command()
+def pause(task: str, reason: Why = "", as_json: AsJson = False) -> None:
+    """Stay at the weight that is in force. Harm still rolls back."""
+    from inhouse.rollout import steer
+
+    _change(task, reason, steer.pause, as_json=as_json)
+
+
+@app.command()
+def resume(task: str, reason: Why = "", as_json: AsJson = False) -> None:
+    """Go on where a person or evidence stopped it."""
+    from inhouse.rollout import steer
+
+    _change(task, reason, steer.resume, as_json=as_json)
+
+
+@app.command()
+def rollback(task: str, reason: Why = "", as_json: AsJson = False) -> None:
+    """Send everything to the incumbent, at once, and reject the candidate's version."""
+    from functools import partial
+
+    from inhouse.cli.context import open_context
+    from inhouse.rollout import steer
+
+    spec = open_context().app.catalog.get(task)
+    _change(task, reason, partial(steer.rollback, spec=spec), as_json=as_json)
+
+
+@app.command()
+def history(
+    task: str,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many rollouts.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Rollouts of a task, newest first, with every decision and its reasons."""
+    from inhouse.cli.context import open_context
+    from inhouse.rollout import records
+    from inhouse.rollout.tell import plain_told, tell
+
+    context = open_context()
+    name = context.app.catalog.get(task).name
+    with context.app.database.read() as unit:
+        found = records.list_rollouts(unit, name, limit)
+        told = [tell(unit, one.id) for one in found]
+    if as_json:
+        context.print_json([plain_told(one) for one in told])
+        return
+    for one in told:
+        typer.echo(_headline(one.rollout))
+        for made in one.decisions:
+            weight = f"{made.weight_bp / 100:g} %"
+            why = "; ".join(made.reasons) or "-"
+            typer.echo(
+                f"  {made.created_at:%Y-%m-%d %H:%M:%S}  {made.kind:<9} {weight:<6} "
+                f"{made.actor}: {why}"
+            )
+
+
+def _change(task: str, reason: str, verb: Callable[..., DecisionRecord], *, as_json: bool) -> None:
+    """Do something with the rollout of a task that has not ended."""
+    from inhouse.cli.context import open_context
+    from inhouse.core.errors import NotFound
+    from inhouse.rollout import records
+
+    context = open_context()
+    name = context.app.catalog.get(task).name
+    with context.app.database.write() as unit:
+        found = records.open_of(unit, name)
+        if found is None:
+            raise NotFound(f"no rollout of {name} runs", code="rollout-not-found")
+        seen = records.get(unit, found.id, lock=True)
+        at = context.app.clock.now()
+        verb(unit, rollout=seen, actor=context.actor, reason=reason, at=at)
+    _show(found.id, as_json=as_json)
+
+
+def _show(rollout_id: str, *, as_json: bool) -> None:
+    from inhouse.cli.context import open_context
+    from inhouse.rollout.tell import plain_told, tell
+
+    context = open_context()
+    with context.app.database.read() as unit:
+        told = tell(unit, rollout_id)
+    if as_json:
+        context.print_json(plain_told(told))
+    else:
+        typer.echo("\n".join(_lines(told)))
+
+
+def _headline(rollout: RolloutRecord) -> str:
+    from inhouse.rollout.tell import weight_of
+
+    share = f"{weight_of(rollout) / 100:g} % {rollout.candidate}"
+    return f"{rollout.task:<16} {rollout.state:<11} {share}, from {rollout.incumbent}"
+
+
+def _lines(told: Told) -> list[str]:
+    lines = [_headline(told.rollout)]
+    if told.decisions:
+        last = told.decisions[-1]
+        why = "; ".join(last.reasons) or "-"
+        lines.append(f"  last  {last.kind} by {last.actor}: {why}")
+    if told.reading is not None:
+        lines += [
+            f"  {name:<11} {_figure(value)}"
+            for name, value in told.reading.items()
+            if isinstance(value, int | float)
+        ]
+    return lines
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if isinstance(value, int) else f"{value:.3g}"
 
 
 @app.command()

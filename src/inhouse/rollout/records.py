@@ -101,9 +101,13 @@ class IntakeRecord:
     created_at: datetime
 
 
-def get(unit: ReadUnit, rollout_id: str) -> RolloutRecord:
-    """The rollout with that id. Raises NotFound (``rollout-not-found``)."""
-    row = unit.execute(select(_table).where(_table.c.id == rollout_id)).one_or_none()
+def get(unit: ReadUnit, rollout_id: str, *, lock: bool = False) -> RolloutRecord:
+    """The rollout with that id. ``lock``: nobody else changes it until the unit ends (SQLite has
+    one writer at a time anyway). Raises NotFound (``rollout-not-found``)."""
+    statement = select(_table).where(_table.c.id == rollout_id)
+    if lock:
+        statement = statement.with_for_update()
+    row = unit.execute(statement).one_or_none()
     if row is None:
         raise NotFound(
             f"there is no rollout {rollout_id}",

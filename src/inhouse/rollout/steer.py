@@ -256,7 +256,7 @@ def _take(
             code="rollout-running",
             hint="roll it back, or start with --replace" if owner.kind == KIND else "end it first",
         )
-    running = records.get(unit, owner.owner_id)
+    running = records.get(unit, owner.owner_id, lock=True)
     why = reason or f"replaced by {candidate}"
     abort(unit, spec, running, actor=actor, reason=why, at=at, superseded_by=candidate)
     _owner(unit, spec, rollout_id)

@@ -1,0 +1,108 @@
+"""``/v1/rollouts``: traffic that moves to a candidate by evidence, and what people do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+
+from inhouse.api.depends import Limit, OfTask, Operator, PathId, Reader, Wired
+from inhouse.bootstrap import App
+from inhouse.client.rollouts import Rollout, RolloutChange, RolloutDetail, RolloutStart
+from inhouse.db.unit import WriteUnit
+from inhouse.rollout import records, steer
+from inhouse.rollout.declared import plan_of
+from inhouse.rollout.records import RolloutRecord
+from inhouse.rollout.tell import plain, plain_told, tell
+
+router = APIRouter(tags=["rollouts"])
+
+
+@router.get("/v1/rollouts")
+def list_rollouts(
+    app: Wired, _: Reader, *, task: OfTask = None, limit: Limit = 50
+) -> list[Rollout]:
+    """Rollouts of one task or of all, newest first."""
+    with app.database.read() as unit:
+        found = records.list_rollouts(unit, task, limit)
+    return [Rollout.model_validate(plain(rollout)) for rollout in found]
+
+
+@router.post("/v1/rollouts", status_code=201)
+def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDetail:
+    """Begin to move a task to a candidate."""
+    spec = app.catalog.get(request.task)
+    plan = plan_of(app.settings.tasks[spec.name].rollout)
+    with app.database.write() as unit:
+        rollout = steer.start(
+            unit,
+            spec,
+            candidate=request.candidate,
+            plan=plan,
+            actor=who.actor,
+            reason=request.reason,
+            at=app.clock.now(),
+            replace=request.replace,
+        )
+    app.routes.refresh()
+    return _detail(app, rollout.id)
+
+
+@router.get("/v1/rollouts/{rollout_id}")
+def show_rollout(rollout_id: PathId, app: Wired, _: Reader) -> RolloutDetail:
+    """One rollout with its decisions and its newest evidence."""
+    return _detail(app, rollout_id)
+
+
+@router.post("/v1/rollouts/{rollout_id}/pause")
+def pause_rollout(
+    rollout_id: PathId, request: RolloutChange, app: Wired, who: Operator
+) -> RolloutDetail:
+    """Stay at the weight that is in force. Harm still rolls back."""
+
+    def pause(unit: WriteUnit, rollout: RolloutRecord) -> None:
+        at = app.clock.now()
+        steer.pause(unit, rollout, actor=who.actor, reason=request.reason, at=at)
+
+    return _change(app, rollout_id, pause)
+
+
+@router.post("/v1/rollouts/{rollout_id}/resume")
+def resume_rollout(
+    rollout_id: PathId, request: RolloutChange, app: Wired, who: Operator
+) -> RolloutDetail:
+    """Go on where a person or evidence stopped it."""
+
+    def resume(unit: WriteUnit, rollout: RolloutRecord) -> None:
+        at = app.clock.now()
+        steer.resume(unit, rollout, actor=who.actor, reason=request.reason, at=at)
+
+    return _change(app, rollout_id, resume)
+
+
+@router.post("/v1/rollouts/{rollout_id}/rollback")
+def roll_back_rollout(
+    rollout_id: PathId, request: RolloutChange, app: Wired, who: Operator
+) -> RolloutDetail:
+    """Send everything to the incumbent, at once; the candidate's version is rejected."""
+
+    def roll_back(unit: WriteUnit, rollout: RolloutRecord) -> None:
+        spec = app.catalog.get(rollout.task)
+        at = app.clock.now()
+        steer.rollback(unit, spec, rollout, actor=who.actor, reason=request.reason, at=at)
+
+    return _change(app, rollout_id, roll_back)
+
+
+def _change(
+    app: App, rollout_id: str, verb: Callable[[WriteUnit, RolloutRecord], None]
+) -> RolloutDetail:
+    with app.database.write() as unit:
+        verb(unit, records.get(unit, rollout_id, lock=True))
+    app.routes.refresh()
+    return _detail(app, rollout_id)
+
+
+def _detail(app: App, rollout_id: str) -> RolloutDetail:
+    with app.database.read() as unit:
+        return RolloutDetail.model_validate(plain_told(tell(unit, rollout_id)))

@@ -1,0 +1,81 @@
+"""What travels on the routes of rollouts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from inhouse.client.control import Answer, Name, Reason, Reference, Request
+
+
+class Rollout(Answer):
+    """A plan that moves a task to a candidate, and where it stands.
+
+    ``state``: planned, shadowing, ramping, held (by evidence), paused (by a person), baking, done,
+    rolled_back or aborted. ``weight_bp`` of 10,000 units are the candidate's now. ``step`` counts
+    from 0. ``stopped_from`` is the state that a held or paused one goes back to.
+    """
+
+    id: str
+    task: str
+    incumbent: str
+    candidate: str
+    state: str
+    step: int
+    weight_bp: int
+    plan: dict[str, Any]
+    by_user: bool
+    revision: int
+    route_revision: int
+    stopped_from: str | None
+    superseded_by: str | None
+    actor: str
+    reason: str
+    created_at: datetime
+    step_at: datetime
+    ended_at: datetime | None
+
+
+class RolloutDecision(Answer):
+    """One decision as it was made, by evidence (actor ``rollout``) or by a person.
+
+    ``kind``: start, ramp, advance, bake, finish, hold, roll_back, abort, pause or resume.
+    ``evidence``: numbers by the name of their check. ``route_revision``: the revision of the route
+    that it made, null where the route stayed.
+    """
+
+    number: int
+    kind: str
+    before: str
+    state: str
+    step: int
+    weight_bp: int
+    reasons: list[str]
+    evidence: dict[str, float]
+    route_revision: int | None
+    actor: str
+    created_at: datetime
+
+
+class RolloutDetail(Rollout):
+    """A rollout with its decisions, oldest first, and the newest reading of its evidence (null
+    before the first outcome)."""
+
+    decisions: list[RolloutDecision]
+    reading: dict[str, Any] | None
+
+
+class RolloutStart(Request):
+    """Move a task to a candidate, as ``[tasks.<name>.rollout]`` says. ``replace``: a rollout that
+    runs is aborted first."""
+
+    task: Name
+    candidate: Reference
+    reason: Reason
+    replace: bool = False
+
+
+class RolloutChange(Request):
+    """Pause, resume or roll back."""
+
+    reason: Reason
