@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from random import Random
 from typing import Any
 
+from inhouse.core.ids import new_id
 from inhouse.core.states import VersionStatus
 from inhouse.db.unit import Database
 from inhouse.feedback.submit import submit
+from inhouse.interactions.insert import insert
+from inhouse.interactions.record import InteractionRecord
 from inhouse.registry import move, routes, versions
 from inhouse.rollout import records, steer
 from inhouse.rollout.decide import Kind
@@ -366,3 +370,49 @@ def test_wrong_answers_roll_back_too(sqlite_database: Database, clock: FrozenClo
     made = reconciler(sqlite_database, clock).step(rollout.id)
     assert made is not None
     assert made.kind == "roll_back"
+
+
+def shadow(database: Database, clock: FrozenClock, count: int, *, bad: float) -> None:
+    """The candidate's answers to copies of calls that were all answered well."""
+    route, coin = route_of(database), Random(count)
+    copies = [
+        InteractionRecord(
+            id=new_id(),
+            created_at=clock.now(),
+            status="failed" if coin.random() < bad else "answered",
+            input="x",
+            latency_ms=1.0,
+            task=SPEC.name,
+            arm="shadow",
+            route_revision=route.revision,
+            weight_bp=0,
+            shadow_of=new_id(),
+            paired_bad=False,
+        )
+        for _ in range(count)
+    ]
+    with database.write() as unit:
+        insert(unit, copies, process="shadows")
+
+
+def test_a_shadow_that_is_certified_ramps(database: Database, clock: FrozenClock) -> None:
+    rollout = begin(database, clock, replace(PLAN, shadow_inputs=2000))
+    shadow(database, clock, 300, bad=0.0)
+    steps = reconciler(database, clock)
+    made = steps.step(rollout.id)
+    assert made is not None
+    assert (made.kind, made.weight_bp) == ("ramp", 5000)
+    assert route_of(database).weight_bp == 5000
+    assert now(database, rollout).state is RolloutState.RAMPING
+    assert steps.step(rollout.id) is None
+    check_replay(database, clock, rollout)
+
+
+def test_a_shadow_that_is_worse_never_ramps(sqlite_database: Database, clock: FrozenClock) -> None:
+    rollout = begin(sqlite_database, clock, replace(PLAN, shadow_inputs=2000))
+    shadow(sqlite_database, clock, 300, bad=0.5)
+    made = reconciler(sqlite_database, clock).step(rollout.id)
+    assert made is not None
+    assert (made.kind, made.state) == ("roll_back", RolloutState.ROLLED_BACK)
+    with sqlite_database.read() as unit:
+        assert versions.get(unit, "tone", 1).status is VersionStatus.REJECTED
