@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -29,6 +30,32 @@ if TYPE_CHECKING:
 
 REQUIRED = set(filter(None, os.environ.get("INHOUSE_REQUIRE", "").split(",")))
 ROOT = Path(__file__).parents[1]
+PATIENCE_MS = 30_000
+
+# How fast a machine is decides nothing, and one commit finds the same on every run; at full sizes
+# each run draws anew.
+settings.register_profile(
+    "inhouse",
+    deadline=None,
+    derandomize="INHOUSE_FULL" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("inhouse")
+
+
+LONGEST = (
+    *("test_demo_story", "test_engine_lm", "test_training_run", "test_docs_commands"),
+    *("test_server_recording", "test_trainer_encoder", "test_api_schemathesis"),
+    *("test_engine_encoder", "test_evaluation_run", "test_lm_forms", "test_kill_server"),
+    *("test_faults_database", "test_pages_models", "test_many_gateways", "test_pages_shell"),
+    *("test_api_server", "test_task_run_file", "test_training_cli", "test_server_breakers"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first, so that workers end together; the others stay in their order."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 
 
 def missing(what: str, why: str) -> None:
@@ -153,7 +180,9 @@ def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         missing("chromium", "no chromium on the PATH")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE_MS)
 
     flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:

@@ -7,7 +7,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from inhouse.testing.upstream_server import ScriptedUpstream
 pytestmark = pytest.mark.models
 
 TEXTS = Path(__file__).parents[2] / "src" / "inhouse" / "cli" / "demo" / "texts.csv"
+
+
+Inhouse = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def _rows() -> list[dict[str, str]]:
@@ -71,7 +74,7 @@ def _at(document: Any, path: str) -> Any:
     raise AssertionError(f"{path} is not in {list(document)}")
 
 
-def _recompute(folder: Path, store: Path) -> int:
+def _recompute(folder: Path, store: Path, inhouse: Inhouse) -> int:
     """Run every command of the story and compare what it prints with what was told."""
     answers: dict[tuple[str, ...], Any] = {}
     compared = 0
@@ -81,7 +84,8 @@ def _recompute(folder: Path, store: Path) -> int:
             assert not line["figures"], line
             continue
         if command not in answers:
-            done = _inhouse("--dir", str(folder), *command, store=store)
+            done = inhouse(["--dir", str(folder), *command], folder, _environment(store))
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
             answers[command] = json.loads(done.stdout)
         for path, told in line["figures"].items():
             found = _at(answers[command], path)
@@ -110,7 +114,7 @@ def strong_general() -> Iterator[ScriptedUpstream]:
 class TestTheTextsInTheBox:
     """A class of its own, so that a worker of its own runs it: it is the longest of all."""
 
-    def test_the_story(self, tmp_path: Path, weights_store: Path) -> None:
+    def test_the_story(self, tmp_path: Path, weights_store: Path, inhouse: Inhouse) -> None:
         folder = tmp_path / "demo"
         told = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
         assert "gate: pass" in told, told[-4000:]
@@ -130,7 +134,7 @@ class TestTheTextsInTheBox:
         before, after = (line["figures"]["score"] for line in lines if "score" in line["figures"])
         assert before == pytest.approx(20.0)
         assert after == pytest.approx(100.0)
-        assert _recompute(folder, weights_store) > 80
+        assert _recompute(folder, weights_store, inhouse) > 80
         again = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
         assert "gate: pass" in again
         assert _story(folder) == lines
@@ -144,7 +148,7 @@ def weak_general() -> Iterator[ScriptedUpstream]:
 
 
 def test_shuffled_labels_end_with_a_failed_gate(
-    tmp_path: Path, weights_store: Path, weak_general: ScriptedUpstream
+    tmp_path: Path, weights_store: Path, weak_general: ScriptedUpstream, inhouse: Inhouse
 ) -> None:
     rows = _rows()
     labels = [row["label"] for row in rows]
@@ -160,20 +164,22 @@ def test_shuffled_labels_end_with_a_failed_gate(
     assert "gate: fail" in told, told[-4000:]
     assert "at most 600 times" in told
     assert not [line for line in _story(folder) if line["step"] in ("ramp", "rollback")]
-    assert _recompute(folder, weights_store) > 20
+    assert _recompute(folder, weights_store, inhouse) > 20
 
 
-def test_twenty_rows_are_inconclusive(tmp_path: Path, weights_store: Path) -> None:
+def test_twenty_rows_are_inconclusive(
+    tmp_path: Path, weights_store: Path, inhouse: Inhouse
+) -> None:
     data = _write(tmp_path / "few.csv", _rows()[:20])
     folder = tmp_path / "demo"
     told = _inhouse("demo", "--dir", str(folder), "--data", str(data), store=weights_store).stdout
     assert "inconclusive" in told, told[-4000:]
     assert not [line for line in _story(folder) if line["step"] == "ramp"]
-    assert _recompute(folder, weights_store) > 5
+    assert _recompute(folder, weights_store, inhouse) > 5
 
 
 def test_a_better_general_model_is_kept(
-    tmp_path: Path, weights_store: Path, strong_general: ScriptedUpstream
+    tmp_path: Path, weights_store: Path, strong_general: ScriptedUpstream, inhouse: Inhouse
 ) -> None:
     data = _write(tmp_path / "texts.csv", _rows())
     folder = tmp_path / "demo"
@@ -183,14 +189,14 @@ def test_a_better_general_model_is_kept(
     ).stdout
     assert "gate: fail" in told, told[-4000:]
     assert "keep the general model" in told
-    assert _recompute(folder, weights_store) > 20
+    assert _recompute(folder, weights_store, inhouse) > 20
     assert len(strong_general.requests) <= 600
 
 
 @pytest.mark.data
 @pytest.mark.full
 def test_the_story_on_a_file_of_one_s_own(
-    tmp_path: Path, weights_store: Path, bench_data: Path
+    tmp_path: Path, weights_store: Path, bench_data: Path, inhouse: Inhouse
 ) -> None:
     data = bench_data / "news" / "financial_phrasebank.csv"
     folder = tmp_path / "demo"
@@ -204,7 +210,7 @@ def test_the_story_on_a_file_of_one_s_own(
         if line["step"] in ("stream", "ramp", "rollback") and "local" in line["figures"]
     )
     assert asked + 120 <= 600
-    assert _recompute(folder, weights_store) > 20
+    assert _recompute(folder, weights_store, inhouse) > 20
 
 
 def test_what_a_demo_refuses(tmp_path: Path, weights_store: Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ DEPLOY = "how-to/deploy.md"
 PRINTED_URL = "http://127.0.0.1:8040"
 
 
+Inhouse = Callable[..., subprocess.CompletedProcess[str]]
+
+
 def _blocks(page: str, kind: str) -> list[str]:
     """The fenced blocks of one kind, without the indentation of a list around them."""
     text = (DOCS / page).read_text(encoding="utf-8")
@@ -54,20 +57,6 @@ def _lines(page: str, program: str) -> list[list[str]]:
 
 def _commands(page: str) -> list[list[str]]:
     return _lines(page, "inhouse")
-
-
-def _run(
-    arguments: list[str], folder: Path, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inhouse.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=folder,
-        check=False,
-        env=os.environ | environment,
-    )
 
 
 def _model(request: Request) -> Behaviour | str:
@@ -100,14 +89,14 @@ def _toml(page: str) -> str:
     return "\n".join(_blocks(page, "toml"))
 
 
-def test_what_the_tutorial_says_to_doubt_with(tmp_path: Path) -> None:
+def test_what_the_tutorial_says_to_doubt_with(tmp_path: Path, inhouse: Inhouse) -> None:
     """On a project like the demo's; the demo's own figures are recomputed by its own test."""
     commands = [c for c in _commands("tutorial/demo.md") if c[1:3] == ["--dir", "inhouse-demo"]]
     commands = [command for command in commands if command[3] != "serve"]
     assert len(commands) >= 4
-    assert _run(["init", "inhouse-demo"], tmp_path).returncode == 0
+    assert inhouse(["init", "inhouse-demo"], tmp_path).returncode == 0
     for command in commands:
-        done = _run(command[1:], tmp_path)
+        done = inhouse(command[1:], tmp_path)
         assert done.returncode == 0, (command, done.stderr)
 
 
@@ -128,7 +117,7 @@ def test_every_command_shown_exists_with_its_options(page: str) -> None:
             assert option.partition("=")[0] in done.output, (command, option)
 
 
-def test_a_task_and_an_upstream_of_one_s_own(tmp_path: Path) -> None:
+def test_a_task_and_an_upstream_of_one_s_own(tmp_path: Path, inhouse: Inhouse) -> None:
     """The path of the how-to pages: declare an upstream and a task, ask it, correct it."""
     with ScriptedUpstream({"tiny": "urgent"}) as server:
         (tmp_path / "inhouse.toml").write_text(
@@ -143,16 +132,16 @@ def test_a_task_and_an_upstream_of_one_s_own(tmp_path: Path) -> None:
             """,
             encoding="utf-8",
         )
-        asked = _run(["task", "run", "urgency", "The server room is on fire."], tmp_path)
+        asked = inhouse(["task", "run", "urgency", "The server room is on fire."], tmp_path)
         assert asked.returncode == 0, asked.stderr
         assert asked.stdout.startswith("urgent  (mine/tiny")
-        listed = _run(["interactions", "search", "--json"], tmp_path)
+        listed = inhouse(["interactions", "search", "--json"], tmp_path)
         interaction = re.search(r'"id": "([0-9a-f-]{36})"', listed.stdout)
         assert interaction is not None
         said = ["--kind", "correction", "--value", "routine"]
-        told = _run(["feedback", "add", interaction[1], *said], tmp_path)
+        told = inhouse(["feedback", "add", interaction[1], *said], tmp_path)
         assert told.returncode == 0, told.stderr
-        built = _run(["dataset", "build", "urgency", "--json"], tmp_path)
+        built = inhouse(["dataset", "build", "urgency", "--json"], tmp_path)
         assert built.returncode == 0, built.stderr
         assert '"content_hash"' in built.stdout
 
@@ -175,13 +164,13 @@ def test_the_python_of_the_page_on_calling(tmp_path: Path) -> None:
     assert done.stdout.count("{'label': 'now'}") == 2
 
 
-def test_the_commands_of_the_page_on_calling(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_on_calling(tmp_path: Path, inhouse: Inhouse) -> None:
     (tmp_path / "in.jsonl").write_text('{"input": "Fire!", "id": 7}\n"Lunch?"\n', encoding="utf-8")
     with _served(CALL, tmp_path) as url:
         commands = [one for one in _commands(CALL) if one[1] not in ("serve", "store")]
         assert len(commands) == 3
         for command in commands:
-            done = _run([word.replace(PRINTED_URL, url) for word in command[1:]], tmp_path)
+            done = inhouse([word.replace(PRINTED_URL, url) for word in command[1:]], tmp_path)
             assert done.returncode == 0, (command, done.stderr)
         (request,) = _lines(CALL, "curl")
         if shutil.which("curl"):
@@ -196,17 +185,19 @@ def test_the_commands_of_the_page_on_calling(tmp_path: Path) -> None:
         ]
 
 
-def test_the_commands_of_the_page_on_operating(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_on_operating(tmp_path: Path, inhouse: Inhouse) -> None:
     commands = [command[1:] for command in _commands(OPERATE)]
     assert len(commands) >= 7
     with _served(OPERATE, tmp_path) as url:
         with Client(url) as client:
             assert client.run("assistant", "Why is the sky blue?").output == {"text": "Blue."}
-        made = _run(["keys", "create", "--name", "admin", "--role", "admin", "--json"], tmp_path)
+        made = inhouse(["keys", "create", "--name", "admin", "--role", "admin", "--json"], tmp_path)
         own = json.loads(made.stdout)
         for command in commands:
             words = [own["id"] if word == "KEY_ID" else word for word in command]
-            done = _run(words, tmp_path, INHOUSE_URL=url, INHOUSE_KEY=own["key"])
+            done = inhouse(
+                words, tmp_path, os.environ | {"INHOUSE_URL": url, "INHOUSE_KEY": own["key"]}
+            )
             assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
@@ -219,14 +210,14 @@ def test_the_commands_of_the_page_on_operating(tmp_path: Path) -> None:
         DEPLOY,
     ],
 )
-def test_the_commands_for_who_runs_it(page: str, tmp_path: Path) -> None:
+def test_the_commands_for_who_runs_it(page: str, tmp_path: Path, inhouse: Inhouse) -> None:
     commands = [one for one in _commands(page) if one[1:3] != ["store", "publish"]]
     assert commands
     with _served(CALL, tmp_path) as url:
         with Client(url) as client:
             client.run("urgency", "Fire!")
         for command in commands:
-            done = _run(command[1:], tmp_path, INHOUSE_URL=url)
+            done = inhouse(command[1:], tmp_path, os.environ | {"INHOUSE_URL": url})
             assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 

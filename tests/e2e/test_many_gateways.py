@@ -201,7 +201,7 @@ sys.exit(sum(bool(os.waitpid(child, 0)[1]) for child in children))
 
 def test_gateways_may_meet_an_empty_database_at_once(empty: Callable[[], str]) -> None:
     command = [sys.executable, "-c", STARTERS, empty()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
 
 

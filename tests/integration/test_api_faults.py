@@ -338,7 +338,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
             [sys.executable, "-m", "inhouse.cli.main", "--dir", tmp_path, "serve", "--port", port],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

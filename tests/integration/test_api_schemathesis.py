@@ -67,9 +67,9 @@ def test_what_the_document_allows_is_answered_as_it_says(url: str, tmp_path: Pat
         Path(sys.executable).with_name("schemathesis"),
         *("run", f"{url}/openapi.json", "--checks", CHECKS, "--phases", "coverage,fuzzing"),
         *("--exclude-path-regex", "/events$", "--max-examples", "15", "--generation-deterministic"),
-        *("--request-timeout", "20", "--continue-on-failure", "--no-color"),
+        *("--request-timeout", "60", "--continue-on-failure", "--no-color"),
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     generated = re.search(r"(\d+) generated", done.stdout)
     assert generated is not None

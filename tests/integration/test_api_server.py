@@ -30,7 +30,7 @@ from inhouse.testing.upstream_behaviours import answer, hang, status
 from inhouse.testing.upstream_server import ScriptedUpstream
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """What ``condition`` gives once it is true; fails when that takes longer."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -370,7 +370,7 @@ def test_a_signal_ends_the_server_in_peace(tmp_path: Path, number: signal.Signal
     assert url.startswith("http://127.0.0.1:")
     os.kill(process.pid, number)
     assert process.stdout.readline().strip() == "left in peace"
-    assert process.wait(20) == 0
+    assert process.wait(30) == 0
     process.stdout.close()
 
 

@@ -41,6 +41,7 @@ from inhouse.testing.upstream_streams import (
 
 TOKENS = ["All ", "is ", "well", "."]
 HELLO = [{"role": "user", "content": "How is it?"}]
+CHAIN = ("up/bad", "up/good")
 FAULTS: dict[str, Behaviour] = {
     "500": status(500),
     "429": status(429, retry_after=0),
@@ -79,7 +80,7 @@ class Server:
 
     def connect(self) -> http.client.HTTPConnection:
         assert self.url.hostname is not None
-        return http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=20)
+        return http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=60)
 
     def post(self, **body: Any) -> tuple[int, dict[str, str], bytes]:
         connection = self.connect()
@@ -97,7 +98,7 @@ class Server:
 
     def wait_for_record(self) -> InteractionRecord:
         """The one interaction, as soon as it is there."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not (rows := self.recorded()):
             assert time.monotonic() < deadline, "nothing was recorded"
         (row,) = rows
@@ -116,8 +117,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
         settings = Settings(
             upstreams={"up": UpstreamSettings(base_url=upstream.base_url)},
             tasks={
-                "talk": TaskSettings(kind="text", chain=("up/bad", "up/good"), timeout_s=4.0),
-                "alone": TaskSettings(kind="text", chain=("up/bad",), timeout_s=1.0),
+                "talk": TaskSettings(kind="text", chain=CHAIN, timeout_s=30.0),
+                "brief": TaskSettings(kind="text", chain=CHAIN, timeout_s=30.0, try_timeout_s=0.5),
+                "alone": TaskSettings(kind="text", chain=("up/bad",), timeout_s=30.0),
                 "mood": TaskSettings(builtin="sentiment", kind="choice", chain=("up/word",)),
             },
             folder=tmp_path,
@@ -198,7 +200,8 @@ def test_before_the_first_token_the_next_model_answers(
     make: Make, fault: str, streamed: bool
 ) -> None:
     server = make({"bad": FAULTS[fault], "good": stream(TOKENS) if streamed else "All is well."})
-    status_, headers, body = server.post(model="task:talk", messages=HELLO, stream=streamed)
+    model = "task:brief" if fault == "hang" else "task:talk"
+    status_, headers, body = server.post(model=model, messages=HELLO, stream=streamed)
     assert (status_, headers["x-inhouse-model-version"]) == (200, "up/good")
     if streamed:
         found = events(body)
@@ -215,7 +218,8 @@ def test_before_the_first_token_the_next_model_answers(
 @pytest.mark.parametrize("fault", EARLY)
 def test_a_stream_that_dies_before_its_first_token_falls_back(make: Make, fault: str) -> None:
     server = make({"bad": EARLY[fault], "good": stream(TOKENS)})
-    status_, headers, body = server.post(model="task:talk", messages=HELLO, stream=True)
+    model = "task:brief" if fault == "silent" else "task:talk"
+    status_, headers, body = server.post(model=model, messages=HELLO, stream=True)
     assert (status_, headers["x-inhouse-model-version"]) == (200, "up/good")
     assert said(events(body)) == "All is well."
 

@@ -170,7 +170,11 @@ def test_a_backend_that_fails_is_named_with_what_to_do(
     hint: str,
 ) -> None:
     script["bad"] = behaviour
-    project("up/good", "up/bad", timeout_s=1.0)
+    bad_s = 0.5 if code == "timeout" else 20.0
+    more = TASKS.replace("[tasks.sentiment]", "[tasks.tone]").format(
+        chain=["up/bad"], timeout_s=bad_s
+    )
+    project("up/good", more=more)
     exit_code, _, (good, bad) = examine()
     assert exit_code == 1
     assert (good["ok"], bad["ok"], bad["code"]) == (True, False, code)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -180,14 +179,17 @@ def test_answers_come_from_the_weights(mood: Path) -> None:
     assert (before.output, after.output) == ({"label": "good"}, {"label": "bad"})
 
 
-def test_a_short_text_is_quick(encoder: Encoder) -> None:
-    """Generous for a busy machine; benchmarks hold the real bar."""
-    taken = []
-    for _ in range(40):
-        began = time.perf_counter()
-        encoder.embed([GOOD])
-        taken.append(time.perf_counter() - began)
-    assert statistics.median(taken) < 0.03
+def test_a_short_text_costs_a_fraction_of_a_long_one(encoder: Encoder) -> None:
+    """In CPU time of this process, which other load leaves alone; benchmarks hold the real bar."""
+
+    def cost(text: str) -> float:
+        began = time.process_time()
+        for _ in range(10):
+            encoder.embed([text])
+        return time.process_time() - began
+
+    cost(GOOD)
+    assert min(cost(GOOD) for _ in range(3)) < cost(" ".join([GOOD] * 40)) / 2
 
 
 def test_serving_imports_no_torch(mood: Path) -> None:

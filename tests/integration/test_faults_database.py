@@ -6,7 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from inhouse.interactions import record as record_module
 from inhouse.interactions.record import InteractionRecord, Recorder
 
 CLOCK = SystemClock()
-LOCKED_S = 3.0
-
+LOCKED_S = 1.6
+"""Longer than one try of a durable commit waits for a lock."""
 LOCKER = """
-import sys, time
+import sys
 from inhouse.db.unit import Database
 
 database = Database(sys.argv[1])
@@ -33,7 +34,7 @@ with database.write() as unit:
     if not database.is_sqlite:
         unit.exec_driver_sql("LOCK TABLE interaction IN ACCESS EXCLUSIVE MODE")
     print("locked", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 
 
@@ -54,13 +55,15 @@ def counted(database: Database) -> int:
 
 
 @contextmanager
-def locked(url: str) -> Iterator[None]:
-    """Another process holds the lock for three seconds from here."""
-    command = [sys.executable, "-c", LOCKER, url, str(LOCKED_S)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as locker:
+def locked(url: str) -> Iterator[Callable[[], None]]:
+    """Another process holds the lock, at most until the end of this block; call to release it."""
+    command, pipe = [sys.executable, "-c", LOCKER, url], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as locker:
+        assert locker.stdin is not None
         assert locker.stdout is not None
         assert locker.stdout.readline() == "locked\n"
-        yield
+        yield locker.stdin.close
+        locker.stdin.close()
     assert locker.returncode == 0
 
 
@@ -82,16 +85,23 @@ def test_fast_calls_are_answered_while_another_process_holds_the_lock(
     assert counted(database) == len(rows)
 
 
-def test_durable_calls_wait_for_the_lock(database: Database, database_url: str) -> None:
+def test_durable_calls_wait_for_the_lock(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorder = Recorder(database, clock=CLOCK, durability="durable")
     recorder.start()
     rows = [record() for _ in range(40)]
 
-    async def calls() -> None:
-        await asyncio.gather(*(recorder.put(row) for row in rows))
+    async def calls(release: Callable[[], None]) -> None:
+        waiting = asyncio.gather(*(recorder.put(row) for row in rows))
+        await asyncio.sleep(LOCKED_S)
+        assert not waiting.done()
+        release()
+        await waiting
 
-    with locked(database_url):
-        asyncio.run(calls())
+    monkeypatch.setattr(record_module, "CONFIRM_S", 30.0)
+    with locked(database_url) as release:
+        asyncio.run(calls(release))
         assert stored(database) == {row.id for row in rows}
     recorder.stop()
     assert counted(database) == len(rows)
@@ -112,6 +122,7 @@ def test_durable_calls_are_refused_when_the_lock_outlasts_them(
         with pytest.raises(Unavailable) as caught:
             asyncio.run(call(refused))
         assert caught.value.code == "record-failed"
+    monkeypatch.setattr(record_module, "CONFIRM_S", 30.0)
     recorder.flush()
     asyncio.run(call(later))
     recorder.stop()
@@ -120,8 +131,11 @@ def test_durable_calls_are_refused_when_the_lock_outlasts_them(
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("durability", ["fast", "durable"])
-def test_cut_connections_lose_and_double_nothing(postgres_server: str, durability: str) -> None:
-    name = f"cut_{durability}"
+def test_cut_connections_lose_and_double_nothing(
+    postgres_server: str, durability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_module, "CONFIRM_S", 30.0)
+    name = f"cut_{durability}_{uuid.uuid4().hex}"
     server = make_url(postgres_server)
     admin = create_engine(server, isolation_level="AUTOCOMMIT")
     cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
@@ -216,6 +230,7 @@ limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 400_000, limit[1]))
 asyncio.run(until_it_is_full())
 resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+record_module.CONFIRM_S = 30.0
 asyncio.run(until_it_goes_on())
 recorder.stop()
 print(json.dumps({**said, "dropped": counter("dropped"), "failures": counter("failures")}))

@@ -31,7 +31,7 @@ from inhouse.testing.clock import FrozenClock
 CONCURRENT = 50
 COST = 0.03
 BUDGET = 3.0
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 NOTHING_MORE = 1e-6
 """Sums of prices are not exact."""
 

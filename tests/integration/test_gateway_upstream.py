@@ -48,7 +48,7 @@ class World:
             "builtin": "sentiment",
             "kind": "score",
             "chain": ["up/a", "up/b"],
-            "timeout_s": 5.0,
+            "timeout_s": 30.0,
             **task,
         }
         tasks = {"mood": declared}
@@ -68,7 +68,7 @@ class World:
             recorder=self.recorder,
             jitter=lambda: 0.5,
         )
-        self.chats = Chats(self.gateway, timeout_s=5.0)
+        self.chats = Chats(self.gateway, timeout_s=30.0)
 
     def _resolve(self, reference: str) -> UpstreamBackend:
         if reference not in self._backends:
@@ -186,7 +186,7 @@ def test_a_request_at_fault_asks_nobody_else(make: Make) -> None:
 
 
 def test_a_hanging_upstream_leaves_time_for_the_next(make: Make) -> None:
-    world = make({"a": hang(), "b": "0.5"}, timeout_s=1.0)
+    world = make({"a": hang(), "b": "0.5"}, try_timeout_s=0.5)
     outcome = world.run()
     assert (outcome.model_version, outcome.output) == ("up/b", {"value": 0.5})
     world.upstream.wait_until(lambda: world.upstream.open_connections == 0)
@@ -196,7 +196,7 @@ def test_a_hanging_upstream_leaves_time_for_the_next(make: Make) -> None:
 
 
 def test_when_all_hang_the_deadline_ends_it(make: Make) -> None:
-    world = make({"a": hang(), "b": hang()}, timeout_s=0.4)
+    world = make({"a": hang(), "b": hang()}, timeout_s=2.0, try_timeout_s=0.2)
     with pytest.raises(Unavailable, match="up/a: timeout, up/b: timeout"):
         world.run()
     world.upstream.wait_until(lambda: world.upstream.open_connections == 0)
@@ -257,7 +257,7 @@ def test_routes_move_under_load_without_a_failed_call(make: Make) -> None:
         for weight in (3_000, 10_000, 0):
             move(weight)
             moved.append(time.monotonic())
-            deadline = moved[-1] + 10.0
+            deadline = moved[-1] + 30.0
             while world.routes.get("mood").weight_bp != weight:
                 assert time.monotonic() < deadline, "the revision never came into force"
                 time.sleep(0.01)

@@ -40,7 +40,7 @@ COST = 0.03
 TOKENS = 10
 CALLERS = 50
 DAY_S = 86_400
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 PROJECT = """
 [upstreams.up]
 base_url = "{url}"

@@ -229,7 +229,7 @@ def test_ctrl_c_lets_calls_finish_and_says_how_to_go_on(
     interrupted = threading.Event()
 
     async def held(exchange: Exchange) -> None:
-        await asyncio.to_thread(interrupted.wait, 30)
+        await asyncio.to_thread(interrupted.wait, 60)
         await answer("negative")(exchange)
 
     script.special = dict.fromkeys(texts[10:14], held)
@@ -242,7 +242,7 @@ def test_ctrl_c_lets_calls_finish_and_says_how_to_go_on(
         while "finishing the calls under way" not in process.stderr.readline():
             pass
         interrupted.set()
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "14 of 50 lines are done; the same command goes on from there" in said
     assert [line["id"] for line in outcome(project)] == texts[:14]
@@ -263,7 +263,7 @@ def test_a_second_ctrl_c_cancels_the_calls(
         while "finishing" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 130
     upstream.wait_until(lambda: upstream.open_connections == 0)
     with bootstrap(load_settings(project)).database.read() as unit:

@@ -148,12 +148,12 @@ def test_concurrent_callers_share_one_measurement(tmp_path: Path) -> None:
     def slow(spec: TaskSpec, texts: Sequence[str]) -> list[Mapping[str, float]]:
         asked.append(texts)
         begun.set()
-        assert go.wait(10)
+        assert go.wait(30)
         return [{"bad": 0.0, "good": 0.0} for _ in texts]
 
     opened = Calibrations(tmp_path, base="tiny", weights=lambda: "w", measure=slow)
     first = opened.obtain(SPEC)
-    assert begun.wait(10)
+    assert begun.wait(30)
     second = opened.obtain(SPEC)
     go.set()
     assert first.result(10) == second.result(10)

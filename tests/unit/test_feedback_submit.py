@@ -220,7 +220,7 @@ def test_the_same_statement_at_the_same_time_is_stored_once(database: Database) 
     ids: list[str] = []
 
     def run() -> None:
-        barrier.wait(10)
+        barrier.wait(30)
         with database.write() as unit:
             ids.append(_say(unit, interaction_id, "good").id)
 

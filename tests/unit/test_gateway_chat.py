@@ -59,7 +59,8 @@ class World:
         gateway = wire_gateway(
             database, catalog=catalog, resolve=lambda _: backend, recorder=self.recorder
         )
-        self.chats = Chats(gateway, timeout_s=0.2)
+        self.gateway = gateway
+        self.chats = Chats(gateway, timeout_s=30.0)
 
     def say(self, body: dict[str, Any], reference: str = "up/org/model") -> ChatOutcome:
         given = ChatBody.of(json.dumps(body).encode())
@@ -181,6 +182,7 @@ def test_an_upstreams_error_is_the_callers(chats: World, backend: ChatBackend) -
 
 def test_a_chat_has_a_deadline(chats: World, backend: ChatBackend) -> None:
     backend.reply = None
+    chats.chats = Chats(chats.gateway, timeout_s=0.2)
     with pytest.raises(BackendError) as caught:
         chats.say({"messages": HELLO})
     assert caught.value.code == "timeout"

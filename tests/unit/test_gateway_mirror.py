@@ -20,7 +20,7 @@ from inhouse.settings import Settings
 from inhouse.tasks.catalog import Catalog, load_catalog
 from inhouse.testing.clock import FrozenClock
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """Enough on any machine; that it takes 0.25 s is for a benchmark to show."""
 
 
@@ -116,13 +116,13 @@ def test_an_older_look_never_replaces_a_newer_one(sqlite_database: Database) -> 
         look = next(looks)
         if look == 1:
             entered.set()
-            assert go_on.wait(5)
+            assert go_on.wait(30)
         return look
 
     mirror = Mirror(sqlite_database, load, name="test", initial=0)
     slow = threading.Thread(target=mirror.poll)
     slow.start()
-    assert entered.wait(5)
+    assert entered.wait(30)
     fast = threading.Thread(target=mirror.refresh)
     fast.start()
     go_on.set()

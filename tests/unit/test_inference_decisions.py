@@ -275,7 +275,7 @@ def test_no_more_than_eight_are_under_way(upstream: ScriptedUpstream) -> None:
         most = max(most, under_way)
         if under_way == AT_ONCE:
             together.set()
-        await asyncio.wait_for(together.wait(), 10)
+        await asyncio.wait_for(together.wait(), 30)
         under_way -= 1
         await exchange.respond(200, json.dumps(letters({"A": 1.0})).encode())
 

@@ -90,7 +90,7 @@ def test_callers_of_several_loops(database: Database, make: Callable[..., Record
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     with database.read() as unit:
         found = {row.id for row in search(unit, limit=1000)}
     assert found == {row.id for mine in rows for row in mine}

@@ -145,7 +145,7 @@ def test_rows_are_committed_in_batches(sqlite_database: Database) -> None:
     for row in rows:
         made.put(row)
     made.stop()
-    assert 2_000 / BATCH_ROWS <= commits() - before <= 50
+    assert 2_000 / BATCH_ROWS <= commits() - before <= 500
     assert made.depth() == 0
 
 
@@ -156,7 +156,7 @@ def test_an_outage_costs_no_row_and_is_reported(database: Database) -> None:
     rows = [record() for _ in range(20)]
     for row in rows:
         made.put(row)
-    assert outage.felt.wait(5)
+    assert outage.felt.wait(30)
     with pytest.raises(Unavailable) as caught:
         made.flush(timeout=0.1)
     assert caught.value.code == "record-failed"
@@ -191,7 +191,7 @@ def test_calls_are_refused_once_commits_have_failed_for_two_seconds(
     made = Recorder(sqlite_database, clock=clock, on_error=outage.hear)
     made.start()
     made.put(record())
-    assert outage.felt.wait(5)
+    assert outage.felt.wait(30)
     clock.advance(1.9)
     made.admit()
     clock.advance(0.2)

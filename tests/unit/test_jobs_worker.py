@@ -21,7 +21,7 @@ from inhouse.jobs.worker import Timing, Worker
 from inhouse.testing.clock import FrozenClock
 
 CLOCK = SystemClock()
-WAIT_S = 20.0
+WAIT_S = 60.0
 QUICK = Timing(lease_s=30.0, heartbeat_s=0.02, poll_s=0.02, backoff_s=0.0)
 
 

@@ -85,7 +85,7 @@ class ScriptedUpstream:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Wait until ``condition`` holds; it is looked at after every request and connection.
         Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
