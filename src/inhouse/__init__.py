@@ -35,7 +35,9 @@ The way of a correction into a served model:
     store.publish       stage, verify, finalize: files in the ModelStore, verified when opened
     registry.versions   the next version of the task, a candidate
     evaluation.run      scored beside the general model and the floors; the gate
-    registry.move       traffic moves to it, in numbered revisions of the route
+    rollout.steer       a person begins a rollout; its first step is a revision of the route
+    rollout.controller  counts how calls of both arms end (interactions.outcomes), decides, goes on
+    registry.move       traffic moves, in numbered revisions of the route
 
 And back: monitoring.lineage follows a served answer to its version, run, snapshot, examples and
 calls; monitoring.erasure deletes a subject's data along the same links.

@@ -172,9 +172,6 @@ class RolloutSettings(Section):
     """Seconds for which the incumbent keeps a share after the last step."""
     hold_back: float = Field(5.0, ge=0, lt=100)
     """That share, in per cent."""
-    shadow_inputs: int = Field(0, ge=0)
-    """Most calls whose copies the candidate answers, for nobody to see, before it gets any; 0: no
-    shadow."""
     guardrails: tuple[RolloutMetric, ...] = ("success", "correct", "p95", "p99")
     """What rolls a worse candidate back."""
     observed: tuple[RolloutMetric, ...] = ()

@@ -30,7 +30,6 @@ def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
         "min_score": settings.min_score or None,
         "guardrails": tuple(map(Metric, settings.guardrails)),
         "observed": tuple(map(Metric, settings.observed)),
-        "shadow_inputs": settings.shadow_inputs,
         "bake_s": settings.bake_s,
         "hold_back_bp": round(settings.hold_back * _BP_OF_PERCENT),
     }
