@@ -62,28 +62,19 @@ def start(
         salt=routes.fresh_salt(),
         **said,
     )
-    row: dict[str, Any] = {
+    row = {
         "id": rollout_id,
-        "task": spec.name,
         "incumbent": before.incumbent,
         "candidate": candidate,
         "state": state.value,
-        "step": 0,
-        "plan": declared.as_json(plan),
-        "by_user": spec.unit is not Unit.REQUEST,
         "salt": route.salt,
-        "revision": 1,
         "route_revision": route.revision,
-        "candidate_before": 0,
-        "intakes": 1,
         "actor": actor,
         "reason": reason,
         "created_at": at,
         "step_at": at,
     }
-    unit.execute(insert(_table).values(**row))
-    records.add_intake(unit, rollout_id, 1, upto=intake.heads(unit), fresh=True, at=at)
-    rollout = records.get(unit, rollout_id)
+    rollout = _insert(unit, spec, plan, row)
     records.add_decision(
         unit,
         rollout,
@@ -97,6 +88,23 @@ def start(
         at=at,
     )
     return rollout
+
+
+def _insert(unit: WriteUnit, spec: TaskSpec, plan: Plan, row: dict[str, Any]) -> RolloutRecord:
+    """A rollout that has counted nothing yet, and where its evidence begins."""
+    fixed = {
+        "task": spec.name,
+        "step": 0,
+        "plan": declared.as_json(plan),
+        "by_user": spec.unit is not Unit.REQUEST,
+        "revision": 1,
+        "candidate_before": 0,
+        "intakes": 1,
+    }
+    unit.execute(insert(_table).values(**row, **fixed))
+    heads = intake.heads(unit)
+    records.add_intake(unit, row["id"], 1, upto=heads, fresh=True, at=row["created_at"])
+    return records.get(unit, row["id"])
 
 
 def pause(
