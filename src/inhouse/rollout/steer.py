@@ -74,24 +74,13 @@ def start(
         "created_at": at,
         "step_at": at,
     }
-    rollout = _insert(unit, spec, plan, row)
-    records.add_decision(
-        unit,
-        rollout,
-        kind=START,
-        before=RolloutState.PLANNED,
-        weight_bp=weight_bp,
-        reasons=(reason,) if reason else (),
-        evidence={},
-        route_revision=route.revision,
-        actor=actor,
-        at=at,
-    )
-    return rollout
+    return _insert(unit, spec, plan, row, weight_bp)
 
 
-def _insert(unit: WriteUnit, spec: TaskSpec, plan: Plan, row: dict[str, Any]) -> RolloutRecord:
-    """A rollout that has counted nothing yet, and where its evidence begins."""
+def _insert(
+    unit: WriteUnit, spec: TaskSpec, plan: Plan, row: dict[str, Any], weight_bp: int
+) -> RolloutRecord:
+    """A rollout that has counted nothing yet, where its evidence begins, and who began it."""
     fixed = {
         "task": spec.name,
         "step": 0,
@@ -102,9 +91,22 @@ def _insert(unit: WriteUnit, spec: TaskSpec, plan: Plan, row: dict[str, Any]) ->
         "intakes": 1,
     }
     unit.execute(insert(_table).values(**row, **fixed))
-    heads = intake.heads(unit)
-    records.add_intake(unit, row["id"], 1, upto=heads, fresh=True, at=row["created_at"])
-    return records.get(unit, row["id"])
+    at, heads = row["created_at"], intake.heads(unit)
+    records.add_intake(unit, row["id"], 1, upto=heads, fresh=True, at=at)
+    rollout = records.get(unit, row["id"])
+    records.add_decision(
+        unit,
+        rollout,
+        kind=START,
+        before=RolloutState.PLANNED,
+        weight_bp=weight_bp,
+        reasons=(rollout.reason,) if rollout.reason else (),
+        evidence={},
+        route_revision=rollout.route_revision,
+        actor=rollout.actor,
+        at=at,
+    )
+    return rollout
 
 
 def pause(
