@@ -17,7 +17,6 @@ from sqlalchemy import create_engine, delete, select, text
 from sqlalchemy.engine import make_url
 
 from inhouse.core.ids import new_id
-from inhouse.db.bulk import BulkInsert, bulk_cursor
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.db.writer import Writer
@@ -163,9 +162,10 @@ def test_the_upgrade_counts_calls_that_are_there_already(old: Database) -> None:
     ]
     rows += [record(task=None, arm=None), record(status="failed", reference=None, hosting=None)]
     with old.write() as unit:
-        bulk = BulkInsert(unit.dialect, Interaction, conflict="DO NOTHING")
-        stored = [bulk.row([getattr(row, name) for name in bulk.names]) for row in rows]
-        bulk.execute(bulk_cursor(unit.dialect, unit.connection.driver_connection), stored)
+        table = table_of(Interaction)
+        names = {column.name for column in table.columns} - {"shadow_of"}
+        stored = [{name: getattr(row, name) for name in names} for row in rows]
+        unit.execute(table.insert(), stored)
     upgrade(old)
     with old.write() as unit:
         counted = _everything(unit)

@@ -62,38 +62,48 @@ def start(
         salt=routes.fresh_salt(),
         **said,
     )
-    row: dict[str, Any] = {
+    row = {
         "id": rollout_id,
-        "task": spec.name,
         "incumbent": before.incumbent,
         "candidate": candidate,
         "state": state.value,
-        "step": 0,
-        "plan": declared.as_json(plan),
-        "by_user": spec.unit is not Unit.REQUEST,
         "salt": route.salt,
-        "revision": 1,
         "route_revision": route.revision,
-        "candidate_before": 0,
-        "intakes": 1,
         "actor": actor,
         "reason": reason,
         "created_at": at,
         "step_at": at,
     }
-    unit.execute(insert(_table).values(**row))
-    records.add_intake(unit, rollout_id, 1, upto=intake.heads(unit), fresh=True, at=at)
-    rollout = records.get(unit, rollout_id)
+    return _insert(unit, spec, plan, row, weight_bp)
+
+
+def _insert(
+    unit: WriteUnit, spec: TaskSpec, plan: Plan, row: dict[str, Any], weight_bp: int
+) -> RolloutRecord:
+    """A rollout that has counted nothing yet, where its evidence begins, and who began it."""
+    fixed = {
+        "task": spec.name,
+        "step": 0,
+        "plan": declared.as_json(plan),
+        "by_user": spec.unit is not Unit.REQUEST,
+        "revision": 1,
+        "candidate_before": 0,
+        "intakes": 1,
+    }
+    unit.execute(insert(_table).values(**row, **fixed))
+    at, heads = row["created_at"], intake.heads(unit)
+    records.add_intake(unit, row["id"], 1, upto=heads, fresh=True, at=at)
+    rollout = records.get(unit, row["id"])
     records.add_decision(
         unit,
         rollout,
         kind=START,
         before=RolloutState.PLANNED,
         weight_bp=weight_bp,
-        reasons=(reason,) if reason else (),
+        reasons=(rollout.reason,) if rollout.reason else (),
         evidence={},
-        route_revision=route.revision,
-        actor=actor,
+        route_revision=rollout.route_revision,
+        actor=rollout.actor,
         at=at,
     )
     return rollout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from inhouse.core.clock import Clock
@@ -16,7 +17,11 @@ from inhouse.tasks.spec import TaskSpec
 
 
 class Traffic:
-    """Calls of one gateway process, which counts its own outcomes."""
+    """Calls of one gateway process, which counts its own outcomes.
+
+    Who meets which arm is drawn with a salt of its own instead of the route's, which is new every
+    time: so the same calls meet the same arms.
+    """
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class Traffic:
     ) -> InteractionRecord:
         call_id, rnd = new_id(), self._random
         unit = f"{rnd.random()}"
-        chosen = assign(route, unit)
+        chosen = assign(replace(route, salt="traffic"), unit)
         is_candidate = chosen.arm is Arm.CANDIDATE
         failed = rnd.random() < bad[is_candidate]
         label = self._spec.labels[0] if self._spec.labels else "x"
