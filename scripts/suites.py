@@ -1,11 +1,11 @@
-"""Run test suites one after the other and end with one closing line for all of them.
+"""Run test suites, all in one pytest, and end with one closing line for them.
 
     python scripts/suites.py [--json FILE] house unit contract integration e2e
 
 A suite is a folder under tests/; one that does not exist, or holds no test, counts nothing. Each
-prints its own seconds. Tests marked `full` run when INHOUSE_FULL is set. The last two lines are the
-totals: `N passed, N failed`, then pytest's own form of them. The exit status is 1 when anything
-failed, when a suite could not run, or when no test ran at all.
+tells how many of its tests passed, and their seconds. Tests marked `full` run when INHOUSE_FULL is
+set. The last two lines are the totals: `N passed, N failed`, then pytest's own form of them. The
+exit status is 1 when anything failed, when pytest could not run, or when no test ran at all.
 """
 
 from __future__ import annotations
@@ -25,30 +25,38 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 NOTHING_COLLECTED = 5
-# Otherwise the scope with the fewest tests goes last, and in it the longest test, alone.
-IN_ORDER = "--no-loadscope-reorder"
+# One more than the two cores that we promise to need: every third test waits for something.
+WORKERS = 3
+# A module goes to one worker, in the order of tests/conftest.py: the longest first.
+IN_PARALLEL = ("-n", str(WORKERS), "--dist", "loadscope", "--no-loadscope-reorder")
 OUTCOMES = ("failed", "passed", "skipped", "errors")
 
 
-def run(suite: str, *, full: bool) -> dict[str, Any]:
-    """One suite in a pytest of its own: its counts, seconds, slowest tests and exit status."""
-    started = time.monotonic()
+def run(suites: list[str], *, full: bool) -> tuple[int, list[dict[str, Any]]]:
+    """Suites in one pytest: its exit status, and every test's name, outcome and seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
         command = [
-            *(sys.executable, "-m", "pytest", f"tests/{suite}", "--quiet"),
+            *(sys.executable, "-m", "pytest", "--quiet"),
+            *(f"tests/{suite}" for suite in suites),
             *(() if full else ("-m", "not full")),
-            *(() if suite == "house" else ("-n", "2", "--dist", "loadscope", IN_ORDER)),
+            *IN_PARALLEL,
             f"--junit-xml={report}",
         ]
         status = subprocess.run(command, check=False, cwd=ROOT).returncode
-        counts, tests = read(report) if report.exists() else (Counter[str](), [])
+        tests = read(report)[1] if report.exists() else []
+    return 0 if status == NOTHING_COLLECTED else status, tests
+
+
+def told(suite: str, tests: list[dict[str, Any]]) -> dict[str, Any]:
+    """A suite's tests, how many ended how, and the seconds that they took one by one."""
+    own = [test for test in tests if test["test"].startswith(f"tests.{suite}.")]
+    counts = Counter(test["outcome"] for test in own)
     return {
         "suite": suite,
-        "status": 0 if status == NOTHING_COLLECTED else status,
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(sum(test["seconds"] for test in own), 1),
         "counts": {name: counts[name] for name in OUTCOMES},
-        "tests": tests,
+        "tests": own,
     }
 
 
@@ -83,26 +91,25 @@ def main() -> int:
     parser.add_argument("suites", nargs="+")
     arguments = parser.parse_args()
     full = bool(os.environ.get("INHOUSE_FULL"))
-    results = []
+    wanted = [one for one in arguments.suites if any((ROOT / "tests" / one).glob("**/test_*.py"))]
     for suite in arguments.suites:
-        if not any((ROOT / "tests" / suite).glob("**/test_*.py")):
+        if suite not in wanted:
             print(f"--- {suite}: no tests yet")
-            continue
-        result = run(suite, full=full)
-        results.append(result)
-        print(f"--- {suite}: {result['seconds']} s", flush=True)
-    total: Counter[str] = Counter()
+    started = time.monotonic()
+    status, tests = run(wanted, full=full) if wanted else (0, [])
+    seconds = time.monotonic() - started
+    results = [told(suite, tests) for suite in wanted]
     for result in results:
-        total.update(result["counts"])
-    seconds = sum(result["seconds"] for result in results)
+        print(f"--- {result['suite']}: {result['counts']['passed']} passed, {result['seconds']} s")
+    total = Counter(test["outcome"] for test in tests)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         about = {"python": platform.python_version(), "machine": platform.machine(), "full": full}
-        text = json.dumps({**about, "total": total, "suites": results}, indent=1)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        about |= {"seconds": round(seconds, 1), "total": total, "suites": results}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     print(f"{total['passed']} passed, {total['failed'] + total['errors']} failed")
     print(closing(total, seconds))
-    return 1 if not total["passed"] or any(result["status"] for result in results) else 0
+    return 1 if not total["passed"] or status else 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.models
 TEXTS = Path(__file__).parents[2] / "src" / "inhouse" / "cli" / "demo" / "texts.csv"
 
 
-Inhouse = Callable[..., subprocess.CompletedProcess[str]]
+Forked = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def _rows() -> list[dict[str, str]]:
@@ -37,16 +37,17 @@ def _write(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def _inhouse(*arguments: str, store: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+def _inhouse(*arguments: str, store: Path) -> subprocess.CompletedProcess[str]:
+    """A command as a person gives it, in a process that begins with nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "inhouse.cli.main", *arguments],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         env=_environment(store),
         check=False,
     )
-    assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
 
@@ -74,7 +75,7 @@ def _at(document: Any, path: str) -> Any:
     raise AssertionError(f"{path} is not in {list(document)}")
 
 
-def _recompute(folder: Path, store: Path, inhouse: Inhouse) -> int:
+def _recompute(folder: Path, forked: Forked) -> int:
     """Run every command of the story and compare what it prints with what was told."""
     answers: dict[tuple[str, ...], Any] = {}
     compared = 0
@@ -84,8 +85,7 @@ def _recompute(folder: Path, store: Path, inhouse: Inhouse) -> int:
             assert not line["figures"], line
             continue
         if command not in answers:
-            done = inhouse(["--dir", str(folder), *command], folder, _environment(store))
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+            done = forked("--dir", str(folder), *command)
             answers[command] = json.loads(done.stdout)
         for path, told in line["figures"].items():
             found = _at(answers[command], path)
@@ -95,6 +95,18 @@ def _recompute(folder: Path, store: Path, inhouse: Inhouse) -> int:
                 assert found == told, (line["text"], path)
             compared += 1
     return compared
+
+
+@pytest.fixture
+def forked(inhouse: Forked, tmp_path: Path, weights_store: Path) -> Forked:
+    """Runs a command, and tells what it said when it ends as expected."""
+
+    def run(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        done = inhouse(list(arguments), tmp_path, _environment(weights_store))
+        assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
+        return done
+
+    return run
 
 
 @pytest.fixture
@@ -114,7 +126,7 @@ def strong_general() -> Iterator[ScriptedUpstream]:
 class TestTheTextsInTheBox:
     """A class of its own, so that a worker of its own runs it: it is the longest of all."""
 
-    def test_the_story(self, tmp_path: Path, weights_store: Path, inhouse: Inhouse) -> None:
+    def test_the_story(self, tmp_path: Path, weights_store: Path, forked: Forked) -> None:
         folder = tmp_path / "demo"
         told = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
         assert "gate: pass" in told, told[-4000:]
@@ -134,7 +146,7 @@ class TestTheTextsInTheBox:
         before, after = (line["figures"]["score"] for line in lines if "score" in line["figures"])
         assert before == pytest.approx(20.0)
         assert after == pytest.approx(100.0)
-        assert _recompute(folder, weights_store, inhouse) > 80
+        assert _recompute(folder, forked) > 80
         again = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
         assert "gate: pass" in again
         assert _story(folder) == lines
@@ -148,7 +160,7 @@ def weak_general() -> Iterator[ScriptedUpstream]:
 
 
 def test_shuffled_labels_end_with_a_failed_gate(
-    tmp_path: Path, weights_store: Path, weak_general: ScriptedUpstream, inhouse: Inhouse
+    tmp_path: Path, weak_general: ScriptedUpstream, forked: Forked
 ) -> None:
     rows = _rows()
     labels = [row["label"] for row in rows]
@@ -160,47 +172,41 @@ def test_shuffled_labels_end_with_a_failed_gate(
     folder = tmp_path / "demo"
     general = ["--base-url", weak_general.base_url, "--model", "weak"]
     arguments = ["demo", "--dir", str(folder), "--data", str(data), *general]
-    told = _inhouse(*arguments, store=weights_store).stdout
+    told = forked(*arguments).stdout
     assert "gate: fail" in told, told[-4000:]
     assert "at most 600 times" in told
     assert not [line for line in _story(folder) if line["step"] in ("ramp", "rollback")]
-    assert _recompute(folder, weights_store, inhouse) > 20
+    assert _recompute(folder, forked) > 20
 
 
-def test_twenty_rows_are_inconclusive(
-    tmp_path: Path, weights_store: Path, inhouse: Inhouse
-) -> None:
+def test_twenty_rows_are_inconclusive(tmp_path: Path, forked: Forked) -> None:
     data = _write(tmp_path / "few.csv", _rows()[:20])
     folder = tmp_path / "demo"
-    told = _inhouse("demo", "--dir", str(folder), "--data", str(data), store=weights_store).stdout
+    told = forked("demo", "--dir", str(folder), "--data", str(data)).stdout
     assert "inconclusive" in told, told[-4000:]
     assert not [line for line in _story(folder) if line["step"] == "ramp"]
-    assert _recompute(folder, weights_store, inhouse) > 5
+    assert _recompute(folder, forked) > 5
 
 
 def test_a_better_general_model_is_kept(
-    tmp_path: Path, weights_store: Path, strong_general: ScriptedUpstream, inhouse: Inhouse
+    tmp_path: Path, strong_general: ScriptedUpstream, forked: Forked
 ) -> None:
     data = _write(tmp_path / "texts.csv", _rows())
     folder = tmp_path / "demo"
     arguments = ["--base-url", strong_general.base_url, "--model", "strong"]
-    told = _inhouse(
-        "demo", "--dir", str(folder), "--data", str(data), *arguments, store=weights_store
-    ).stdout
+    told = forked("demo", "--dir", str(folder), "--data", str(data), *arguments).stdout
     assert "gate: fail" in told, told[-4000:]
     assert "keep the general model" in told
-    assert _recompute(folder, weights_store, inhouse) > 20
+    assert _recompute(folder, forked) > 20
     assert len(strong_general.requests) <= 600
 
 
 @pytest.mark.data
 @pytest.mark.full
-def test_the_story_on_a_file_of_one_s_own(
-    tmp_path: Path, weights_store: Path, bench_data: Path, inhouse: Inhouse
-) -> None:
+def test_the_story_on_a_file_of_one_s_own(tmp_path: Path, bench_data: Path, forked: Forked) -> None:
     data = bench_data / "news" / "financial_phrasebank.csv"
     folder = tmp_path / "demo"
-    told = _inhouse("demo", "--dir", str(folder), "--data", str(data), store=weights_store).stdout
+    told = forked("demo", "--dir", str(folder), "--data", str(data)).stdout
     lines = _story(folder)
     assert "gate: " in told
     assert any("came in with their labels" in line["text"] for line in lines)
@@ -210,22 +216,22 @@ def test_the_story_on_a_file_of_one_s_own(
         if line["step"] in ("stream", "ramp", "rollback") and "local" in line["figures"]
     )
     assert asked + 120 <= 600
-    assert _recompute(folder, weights_store, inhouse) > 20
+    assert _recompute(folder, forked) > 20
 
 
-def test_what_a_demo_refuses(tmp_path: Path, weights_store: Path) -> None:
+def test_what_a_demo_refuses(tmp_path: Path, forked: Forked) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("title,mood\nx,y\n", encoding="utf-8")
-    told = _inhouse("demo", "--data", str(bad), store=weights_store, expect=2)
+    told = forked("demo", "--data", str(bad), expect=2)
     assert "title, mood" in told.stderr
     assert "text,label" in told.stderr
     assert told.stderr.count("\n") == 1
     short = _write(tmp_path / "short.csv", _rows()[:5])
-    told = _inhouse("demo", "--data", str(short), store=weights_store, expect=2)
+    told = forked("demo", "--data", str(short), expect=2)
     assert "5 different texts" in told.stderr
     other = tmp_path / "full"
     other.mkdir()
     (other / "letter.txt").write_text("dear", encoding="utf-8")
-    told = _inhouse("demo", "--dir", str(other), "--fresh", store=weights_store, expect=4)
+    told = forked("demo", "--dir", str(other), "--fresh", expect=4)
     assert "holds no demo" in told.stderr
     assert (other / "letter.txt").exists()

@@ -255,17 +255,26 @@ while True:
 """
 
 
+def _stored(database_url: str) -> int:
+    database = Database(database_url)
+    with database.read() as unit:
+        found = unit.execute(select(func.count()).select_from(table_of(Interaction))).scalar_one()
+    database.close()
+    return found
+
+
 def test_a_killed_process_leaves_what_it_recorded_counted(database_url: str) -> None:
     command = [sys.executable, "-c", CHILD, database_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        assert len(child.stdout.read(500)) == 500, "the process ended by itself"
+        deadline = time.monotonic() + PATIENCE_S
+        while not _stored(database_url):
+            assert len(child.stdout.read(500)) == 500, "the process ended by itself"
+            assert time.monotonic() < deadline, "nothing is ever recorded"
         os.kill(child.pid, signal.SIGKILL)
+    stored = _stored(database_url)
     database = Database(database_url)
     try:
-        with database.read() as unit:
-            stored = unit.execute(select(func.count()).select_from(table_of(Interaction))).scalar()
-        assert stored
         limits = LimitSettings(requests_per_day=stored + 3, cost_per_day=1e6)
         with process(database, SystemClock(), limits) as one:
             used = {line.limit: line.used for line in one.limiter.lines()}

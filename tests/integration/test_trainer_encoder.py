@@ -46,7 +46,8 @@ from inhouse.training.trainers.encoder_settings import EncoderFullSettings
 
 CLOCK = SystemClock()
 WAIT_S = 180.0
-SHORT = Timing(lease_s=3.0, heartbeat_s=0.5, poll_s=0.05, backoff_s=0.0)
+QUICK = Timing(lease_s=60.0, heartbeat_s=0.5, poll_s=0.05, backoff_s=0.0)
+"""Looks often, and holds a lease that no busy machine lets run out."""
 
 MOOD = TaskSpec(
     name="mood",
@@ -373,7 +374,7 @@ def request(training: Training, folder: Path) -> Run:
 
 
 def worker(training: Training) -> Worker:
-    return Worker(training.database, {JOB: training}, clock=CLOCK, name="heir", timing=SHORT)
+    return Worker(training.database, {JOB: training}, clock=CLOCK, name="heir", timing=QUICK)
 
 
 def status(training: Training, run: Run) -> RunStatus:

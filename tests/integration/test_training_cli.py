@@ -154,7 +154,9 @@ def test_recipes_are_listed_with_their_defaults(project: Path) -> None:
 
 
 def test_ctrl_c_cancels_the_run(project: Path) -> None:
-    arguments = ["train", "start", "train-cli-weather", "--wait"]
+    """One that would take minutes, so that it cannot end before it hears of it."""
+    arguments = ["train", "start", "train-cli-weather", "--wait", "--recipe", "encoder.v1"]
+    arguments += ["--set", "epochs=50", "--set", "threads=1"]
     started = subprocess.Popen(
         [sys.executable, "-m", "inhouse.cli.main", "--dir", str(project), *arguments],
         stdout=subprocess.PIPE,
@@ -165,7 +167,7 @@ def test_ctrl_c_cancels_the_run(project: Path) -> None:
     guard.start()
     try:
         assert started.stdout is not None
-        said = [next(line for line in started.stdout if "encoding the examples" in line)]
+        said = [next(line for line in started.stdout if "fold" in line)]
         started.send_signal(signal.SIGINT)
         said += started.stdout.readlines()
         code = started.wait()
