@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -14,9 +15,8 @@ from inhouse.core.errors import Invalid
 from inhouse.core.states import Transitions
 from inhouse.rollout import looks
 from inhouse.rollout.plan import FULL_BP
-from inhouse.rollout.trial import CATASTROPHE, FEWEST, Contrast, Measure, Trial
+from inhouse.rollout.trial import CATASTROPHE, Contrast, Measure, Trial
 
-_FEWEST_PER_LOOK: Final = 2 * FEWEST
 _LEAST_ALPHA, _MOST_ALPHA = 0.001, 0.2
 
 
@@ -60,6 +60,7 @@ class Question:
     alpha: float
 
     def __post_init__(self) -> None:
+        fewest = looks.FEWEST_PER_LOOK * max(1, self.looks)
         checks = {
             f"{self.a} cannot be compared with itself": self.a != self.b,
             "the weight of B must lie between 1 and 99 %": 100 <= self.weight_bp <= FULL_BP - 100,
@@ -67,8 +68,7 @@ class Question:
             f"alpha must lie between {_LEAST_ALPHA} and {_MOST_ALPHA}": _LEAST_ALPHA
             <= self.alpha
             <= _MOST_ALPHA,
-            f"the horizon must be at least {_FEWEST_PER_LOOK} outcomes for every look": self.horizon
-            >= _FEWEST_PER_LOOK * max(1, self.looks),
+            f"the horizon must be at least {fewest} outcomes": self.horizon >= fewest,
         }
         for message, held in checks.items():
             if not held:
@@ -175,9 +175,8 @@ def is_due(question: Question, taken: Sequence[Look], count: int) -> bool:
 def look(question: Question, findings: Findings, found: Contrast | None, at: str) -> Findings:
     """The findings after one more look, which may have found a winner."""
     taken = findings.looks
-    counts = [one.outcomes for one in taken] + [findings.outcomes]
-    used = [looks.spent(question.alpha, count / question.horizon) for count in counts]
-    boundary = looks.boundaries(counts, used)[-1]
+    counts = (*(one.outcomes for one in taken), findings.outcomes)
+    boundary = _boundary(counts, question.horizon, question.alpha)
     z = 0.0 if found is None else found.centre / found.error
     one = Look(
         number=len(taken) + 1,
@@ -228,6 +227,13 @@ def mean_words(metric: Measure, mean: float | None) -> str:
     return f"{mean:.1%}" if metric.is_share else _amount(metric, mean)
 
 
+@lru_cache(maxsize=256)
+def _boundary(counts: tuple[int, ...], horizon: int, alpha: float) -> float:
+    """The boundary of the last look, after looks at so many outcomes."""
+    used = [looks.spent(alpha, count / horizon) for count in counts]
+    return looks.boundaries(counts, used)[-1]
+
+
 def _winner(metric: Measure, z: float) -> str:
     is_less = metric in (Measure.ERROR, Measure.LATENCY)
     return "b" if (z < 0.0) == is_less else "a"
@@ -245,8 +251,9 @@ def _size(metric: Measure, difference: float, low: float, high: float) -> str:
     """``better by 3.1 points [1.0, 5.2]``, counted from the winner."""
     if difference < 0.0:
         low, high = -high, -low
-    ends = (f"{end * 100:.1f}" if metric.is_share else f"{end:.3f}" for end in (low, high))
-    return f"{_BETTER[metric]} by {_amount(metric, abs(difference))} [{', '.join(ends)}]"
+    scale, digits = (100.0, 1) if metric.is_share else (1.0, 3)
+    ends = ", ".join(f"{end * scale:.{digits}f}" for end in (low, high))
+    return f"{_BETTER[metric]} by {_amount(metric, abs(difference))} [{ends}]"
 
 
 def _between(metric: Measure, low: float, high: float) -> str:

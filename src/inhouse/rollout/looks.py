@@ -28,8 +28,12 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
 
+from inhouse.core.errors import Invalid
+
 MOST_LOOKS: Final = 20
-_NODES: Final = 48
+FEWEST_PER_LOOK: Final = 40
+"""Outcomes that the horizon must have for every look."""
+_NODES: Final = 40
 _FAR: Final = 9.0
 """Standard deviations beyond which nothing is."""
 _WIDEST: Final = 40.0
@@ -79,11 +83,11 @@ def crossings(
     return upper, lower
 
 
-def horizon(
+def needed_horizon(
     *,
     effect: float,
-    variance_a: float,
-    variance_b: float,
+    rate: float | None = None,
+    spread: float | None = None,
     weight: float,
     looks: int,
     alpha: float,
@@ -92,16 +96,28 @@ def horizon(
     """Outcomes of both arms together with which a true difference of ``effect`` is found with the
     chance ``power``, looked at ``looks`` times at even distances; B has the share ``weight``.
 
-    Variances are those of single outcomes. What n outcomes know of the difference is
-    n / (variance_a / (1 - weight) + variance_b / weight).
+    ``rate`` is that of A for outcomes of 0 and 1; B may be better or worse, whichever needs more.
+    Otherwise ``spread`` is the standard deviation of one outcome. What n outcomes know of the
+    difference is n / (variance of A / (1 - weight) + variance of B / weight). Raises Invalid
+    (``experiment-plan``) without exactly one of the two, or where that difference cannot be.
     """
-    spread = variance_a / (1.0 - weight) + variance_b / weight
-    return math.ceil(_drift(looks, alpha, power) ** 2 * spread / effect**2)
+    variance_a, variance_b = _variances(effect, rate, spread)
+    each = variance_a / (1.0 - weight) + variance_b / weight
+    needed = math.ceil(_drift(looks, alpha, power) ** 2 * each / effect**2)
+    return max(FEWEST_PER_LOOK * looks, needed)
 
 
-def rate_variance(rate: float) -> float:
-    """Variance of an outcome that is 1 with that chance, else 0."""
-    return rate * (1.0 - rate)
+def _variances(effect: float, rate: float | None, spread: float | None) -> tuple[float, float]:
+    if spread is not None and rate is None:
+        return spread**2, spread**2
+    if rate is None or spread is not None:
+        message = "say how outcomes vary: a rate or a spread"
+        raise Invalid(message, code="experiment-plan", hint="--rate 0.9, or --spread 0.4")
+    others = [other for other in (rate - effect, rate + effect) if 0.0 <= other <= 1.0]
+    if not others:
+        message = f"from {rate:g} no rate is {effect:g} away"
+        raise Invalid(message, code="experiment-plan", hint="3 points are --effect 0.03")
+    return rate * (1.0 - rate), max(other * (1.0 - other) for other in others)
 
 
 @lru_cache(maxsize=64)
