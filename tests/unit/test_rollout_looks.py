@@ -10,7 +10,15 @@ import pytest
 from inhouse.core.errors import Invalid
 from inhouse.rollout import looks
 from inhouse.rollout.bars import at_least
-from inhouse.rollout.findings import Findings, Question, is_due, is_over, look, progress
+from inhouse.rollout.findings import (
+    Findings,
+    Question,
+    catastrophe,
+    is_due,
+    is_over,
+    look,
+    progress,
+)
 from inhouse.rollout.tally import Seen
 from inhouse.rollout.trial import Measure, Sums, Trial, contrast
 
@@ -203,4 +211,27 @@ def test_either_arm_may_be_the_catastrophe() -> None:
             trial.outcome(seen(is_b=is_b, bad=is_b is worse))
         assert trial.harm(to_b=worse) > 1000.0
         assert trial.harm(to_b=not worse) < 20.0
+        assert trial.is_catastrophe(to_b=worse)
+        assert not trial.is_catastrophe(to_b=not worse)
         assert trial.mismatch < 20.0
+
+
+def test_a_split_that_is_not_the_declared_one() -> None:
+    trial = Trial(Measure.SUCCESS, horizon=1000, by_user=False)
+    for number in range(200):
+        trial.outcome(seen(is_b=number % 5 == 0))
+    why = catastrophe(asked(), trial)
+    assert why is not None
+    assert why.startswith("calls do not fall to the arms")
+    assert catastrophe(asked(), Trial(Measure.ERROR, horizon=1000, by_user=True)) is None
+
+
+def test_a_small_difference_is_left_to_the_looks() -> None:
+    trial = Trial(Measure.SUCCESS, horizon=100_000, by_user=False)
+    for number in range(20_000):
+        trial.outcome(seen(is_b=number % 2 == 0, bad=number % 20 == 0))
+    assert trial.harm(to_b=True) > 1000.0
+    assert catastrophe(asked(), trial) is None
+    for number in range(100):
+        trial.outcome(seen(is_b=number % 2 == 0, bad=number % 2 == 0))
+    assert catastrophe(asked(), trial) is not None

@@ -146,10 +146,9 @@ def catastrophe(question: Question, trial: Trial) -> str | None:
         ("A", question.a, question.b, False),
         ("B", question.b, question.a, True),
     ):
-        harm = trial.harm(to_b=to_b)
-        if harm >= CATASTROPHE:
+        if trial.is_catastrophe(to_b=to_b):
             return (
-                f"{arm} ({name}) is far worse than {other}: evidence {harm:.3g}, "
+                f"{arm} ({name}) is far worse than {other}: evidence {trial.harm(to_b=to_b):.3g}, "
                 f"limit {CATASTROPHE:.0f}"
             )
     if trial.mismatch >= CATASTROPHE:

@@ -16,8 +16,12 @@ from inhouse.rollout.users import UserMeans
 FEWEST: Final = 20
 """Outcomes of an arm below which a look finds nothing."""
 CATASTROPHE: Final = 1000.0
-"""Evidence at which an experiment ends before its looks: harm to one arm, or a split that is not
-the declared one. Each has a chance of at most 1 in 1,000 where there is nothing."""
+"""Evidence at which an experiment ends before its looks: that one arm is the worse one, or that the
+split is not the declared one. Each has a chance of at most 1 in 1,000 where there is nothing."""
+FAR: Final = 0.2
+"""How much worse the worse arm must be lately, besides: smaller differences are left to looks."""
+_LATELY: Final = 1.0 / 20.0
+"""Weight of an arm's newest outcome in its recent mean."""
 
 
 _MOST_CALLS: Final = 1_000_000
@@ -94,6 +98,27 @@ def contrast(a: Sums, b: Sums, *, binary: bool) -> Contrast | None:
     return Contrast(plain, mean_b - mean_a, error) if error > 0.0 else None
 
 
+class _Guard:
+    """Evidence that A is the worse one, and that B is; and how bad each was lately."""
+
+    __slots__ = ("_lately", "tests")
+
+    def __init__(self, horizon: int, *, degrees: bool) -> None:
+        kind = BoundedHarm if degrees else Harm
+        self.tests: tuple[HarmTest, HarmTest] = (kind(horizon), kind(horizon))
+        self._lately = [0.5, 0.5]
+
+    def add(self, is_b: bool, weight: float, bad: float) -> None:
+        to_a, to_b = self.tests
+        to_a.add(candidate=not is_b, weight=1.0 - weight, bad=bad)
+        to_b.add(candidate=is_b, weight=weight, bad=bad)
+        self._lately[is_b] += (bad - self._lately[is_b]) * _LATELY
+
+    def gap(self, *, to_b: bool) -> float:
+        """How much worse that arm is than the other, lately."""
+        return self._lately[to_b] - self._lately[not to_b]
+
+
 class Trial:
     """The outcomes and labels of one experiment. The same ones give the same sums in any order;
     the evidence of harm goes by their order."""
@@ -107,9 +132,9 @@ class Trial:
         self._first: set[str] = set()
         self._answers: Counter[tuple[str, bool]] = Counter()
         self._mismatch = Mismatch()
-        self._calls = _both_ways(max(horizon, _MOST_CALLS), degrees=by_user)
+        self._calls = _Guard(max(horizon, _MOST_CALLS), degrees=by_user)
         degrees = measure is Measure.ERROR
-        self._labels = _both_ways(horizon, degrees=degrees) if measure.of_labels else None
+        self._labels = _Guard(horizon, degrees=degrees) if measure.of_labels else None
 
     @property
     def count(self) -> int:
@@ -123,8 +148,12 @@ class Trial:
 
     def harm(self, *, to_b: bool) -> float:
         """Evidence that this arm is the worse one, in success and in what its labels say."""
-        tests = (self._calls, self._labels) if self._labels else (self._calls,)
-        return average([pair[to_b].evidence for pair in tests])
+        return average([guard.tests[to_b].evidence for guard in self._guards()])
+
+    def is_catastrophe(self, *, to_b: bool) -> bool:
+        """Whether it is certain that this arm is the worse one, and it is far worse lately."""
+        is_far = any(guard.gap(to_b=to_b) >= FAR for guard in self._guards())
+        return is_far and self.harm(to_b=to_b) >= CATASTROPHE
 
     def contrast(self) -> Contrast | None:
         """What the arms say of their difference so far."""
@@ -156,13 +185,16 @@ class Trial:
         is_wrong = float(error > 0.0)
         bad = error if self.measure is Measure.ERROR else is_wrong
         self._of(candidate).add(bad if self.measure is Measure.ERROR else 1.0 - bad)
-        _tell(self._labels, candidate, weight_bp / 10_000, bad)
+        self._labels.add(candidate, weight_bp / 10_000, bad)
 
     def _answered(self, is_b: bool, weight: float, bad: float) -> None:
         self._mismatch.add(candidate=is_b, weight=weight)
-        _tell(self._calls, is_b, weight, bad)
+        self._calls.add(is_b, weight, bad)
         if self.measure is Measure.SUCCESS:
             self._of(is_b).add(1.0 - bad)
+
+    def _guards(self) -> list[_Guard]:
+        return [self._calls] if self._labels is None else [self._calls, self._labels]
 
     def _of(self, is_b: bool) -> Sums:
         return self.b if is_b else self.a
@@ -175,18 +207,6 @@ class Trial:
             return False
         self._first.add(unit)
         return True
-
-
-def _both_ways(horizon: int, *, degrees: bool) -> tuple[HarmTest, HarmTest]:
-    """Tests of harm to A, and to B."""
-    kind = BoundedHarm if degrees else Harm
-    return kind(horizon), kind(horizon)
-
-
-def _tell(tests: tuple[HarmTest, HarmTest], is_b: bool, weight: float, bad: float) -> None:
-    to_a, to_b = tests
-    to_a.add(candidate=not is_b, weight=1.0 - weight, bad=bad)
-    to_b.add(candidate=is_b, weight=weight, bad=bad)
 
 
 def _estimate(sums: Sums, more: int) -> tuple[float, float]:
