@@ -228,7 +228,7 @@ def test_a_split_that_is_not_the_declared_one() -> None:
 
 def test_a_small_difference_is_left_to_the_looks() -> None:
     trial = Trial(Measure.SUCCESS, horizon=100_000, by_user=False)
-    for number in range(20_000):
+    for number in range(6000):
         trial.outcome(seen(is_b=number % 2 == 0, bad=number % 20 == 0))
     assert trial.harm(to_b=True) > 1000.0
     assert catastrophe(asked(), trial) is None
