@@ -37,6 +37,7 @@ The way of a correction into a served model:
     evaluation.run      scored beside the general model and the floors; the gate
     rollout.steer       a person begins a rollout; its first step is a revision of the route
     rollout.controller  counts how calls of both arms end (interactions.outcomes), decides, goes on
+    rollout.conduct     the same for experiments: two references compared at a fixed split
     registry.move       traffic moves, in numbered revisions of the route
 
 And back: monitoring.lineage follows a served answer to its version, run, snapshot, examples and
