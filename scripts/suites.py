@@ -5,8 +5,9 @@
 A suite is a folder under tests/; one that does not exist, or holds no test, counts nothing. Each
 tells how many of its tests passed, and their seconds. Tests marked `full` run when INHOUSE_FULL is
 set. Suites run together in one pytest, but for those that drive a browser: its event loop stays
-in the process that drives it. The last two lines are the totals: `N passed, N failed`, then pytest's own form of them. The
-exit status is 1 when anything failed, when pytest could not run, or when no test ran at all.
+in the process that drives it. The last two lines are the totals: `N passed, N failed`, then
+pytest's own form of them. The exit status is 1 when anything failed, when pytest could not run, or
+when no test ran at all.
 """
 
 from __future__ import annotations
