@@ -101,7 +101,7 @@ def main() -> int:
         if suite not in wanted:
             print(f"--- {suite}: no tests yet")
     started = time.monotonic()
-    status, tests = 0, []
+    status, tests = 0, list[dict[str, Any]]()
     for together in (without, browsers):
         if together:
             failed, found = run(together, full=full)
