@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from inhouse.client.control import Answer, Name, Reason, Reference, Request
 
@@ -67,12 +69,14 @@ class RolloutDetail(Rollout):
 
 class RolloutStart(Request):
     """Move a task to a candidate, as ``[tasks.<name>.rollout]`` says. ``replace``: a rollout that
-    runs is aborted first."""
+    runs is aborted first. ``shadow``: at most so many calls are copied to the candidate before it
+    gets any (0: none), instead of what the settings say."""
 
     task: Name
     candidate: Reference
     reason: Reason
     replace: bool = False
+    shadow: Annotated[int, Field(ge=0)] | None = None
 
 
 class RolloutChange(Request):
