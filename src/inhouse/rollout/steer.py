@@ -92,7 +92,7 @@ def _insert(
     }
     unit.execute(insert(_table).values(**row, **fixed))
     at, heads = row["created_at"], intake.heads(unit)
-    records.add_intake(unit, row["id"], 1, upto=heads, fresh=True, at=at)
+    records.add_intake(unit, row["id"], 1, counted=sorted(heads.items()), fresh=True, at=at)
     rollout = records.get(unit, row["id"])
     records.add_decision(
         unit,
