@@ -46,6 +46,8 @@ from inhouse.monitoring.erasure import JOB as ERASE
 from inhouse.monitoring.erasure import Eraser
 from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.rollout.controller import Controller
+from inhouse.rollout.judge import JOB as JUDGE
+from inhouse.rollout.judge import Judge
 from inhouse.rollout.shadowed import targets as shadowed
 from inhouse.serving.backends import Backends
 from inhouse.settings import LimitSettings, RecordingSettings, Settings
@@ -89,11 +91,13 @@ class App:
         """Job names and what runs them."""
         scrub = Scrub(self.database, self.store)
         eraser = Eraser(self.database, self.clock)
+        judge = Judge(self.database, self.catalog, self.clock, self.backends.resolve)
         return {
             TRAINING_JOB: self.training,
             EVALUATION_JOB: self.evaluator,
             SCRUB: scrub,
             ERASE: eraser,
+            JUDGE: judge,
         }
 
     @property

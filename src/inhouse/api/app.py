@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    audit,
     breakers,
     contents,
     datasets,
@@ -60,6 +61,7 @@ _AREAS = (
     evaluations,
     routes,
     rollouts,
+    audit,
     jobs,
     independence,
     health,

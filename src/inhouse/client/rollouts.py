@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from inhouse.client.control import Answer, Name, Reason, Reference, Request
+from inhouse.client.control import Answer, Id, Name, Reason, Reference, Request
 
 
 class Rollout(Answer):
@@ -77,6 +77,23 @@ class RolloutStart(Request):
     reason: Reason
     replace: bool = False
     shadow: Annotated[int, Field(ge=0)] | None = None
+
+
+class AuditItem(Answer):
+    """A call that was drawn: what was asked and answered, and nothing that tells by whom."""
+
+    interaction_id: str
+    input: Any
+    output: Any
+
+
+class AuditLabel(Request):
+    """What is right about a drawn call: ``output`` is the right output, or ``correct`` says whether
+    the answer is. One of both."""
+
+    interaction_id: Id
+    output: Any = None
+    correct: bool | None = None
 
 
 class RolloutChange(Request):
