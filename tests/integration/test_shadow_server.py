@@ -136,3 +136,43 @@ def test_a_deaf_candidate_delays_nobody_and_the_end_loses_nothing(
     served, copies = kept(app)
     assert copies == []
     assert sorted(one.id for one in served) == sorted(one.interaction_id for one in answers)
+
+
+def test_an_audit_over_http_and_by_command(app: App) -> None:
+    settings = app.settings.folder / "inhouse.toml"
+    told = settings.read_text(encoding="utf-8").replace("shadow_inputs = 5000", "audit = 1.0")
+    settings.write_text(told, encoding="utf-8")
+    app = bootstrap(load_settings(app.settings.folder, {}))
+    path = "/v1/tasks/sentiment/audit"
+    with serve_in_thread(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        assert http.get(path).status_code == 404
+        with Client(server.url) as client:
+            early = client.run("sentiment", "early")
+            body = {"task": "sentiment", "candidate": "local/equal", "reason": "because"}
+            assert http.post("/v1/rollouts", json=body).json()["plan"]["audit"] == 1.0
+            ids = [client.run("sentiment", f"text {number}").interaction_id for number in range(4)]
+        app.recorder.flush()
+        found = http.get(path).json()
+        assert [one["interaction_id"] for one in found] == ids[::-1]
+        assert set(found[0]) == {"interaction_id", "input", "output"}
+        label = {"interaction_id": ids[0], "correct": False}
+        assert http.post(path, json=label).status_code == 201
+        assert http.post(path, json={**label, "correct": True}).json()["code"] == "audit-labelled"
+        assert http.post(path, json={"interaction_id": ids[1]}).json()["code"] == "audit-value"
+        unchosen = http.post(path, json={**label, "interaction_id": early.interaction_id})
+        assert (unchosen.status_code, unchosen.json()["code"]) == (409, "audit-not-drawn")
+        said = {"interaction_id": ids[1], "kind": "audit", "value": {"correct": True}}
+        assert http.post("/v1/feedback", json=said).status_code == 422
+
+    def run(*words: str) -> Any:
+        command = ["--dir", str(app.settings.folder), "feedback", "audit", "sentiment", *words]
+        done = CliRunner().invoke(cli, command)
+        assert done.exit_code == 0, done.output + str(done.exception)
+        return json.loads(done.stdout) if "--json" in words else done.stdout
+
+    assert [one["interaction_id"] for one in run("--list", "2", "--json")] == ids[:1:-1]
+    assert run("--id", ids[1], "--value", "negative", "--json")["kind"] == "audit"
+    assert "audit of" in run("--id", ids[2], "--wrong")
+    assert ids[3] in run()
+    run("--id", ids[3], "--correct")
+    assert run() == "nothing waits for a label\n"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, or_, select, true
+from sqlalchemy import Select, and_, false, or_, select
 
 from inhouse.core.errors import Conflict, Invalid, NotFound
 from inhouse.core.hashing import digest_of
@@ -169,7 +169,7 @@ def _of(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord) -> Select[Any]:
         .where(
             table.task == rollout.task,
             table.task_revision == spec.revision,
-            true() if since is None else table.created_at >= since - intake.LATE,
+            false() if since is None else table.created_at >= since - intake.LATE,
             table.route_revision >= first,
             table.route_revision <= rollout.route_revision,
             table.arm.in_(_SPLIT),
