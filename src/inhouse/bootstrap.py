@@ -33,6 +33,7 @@ from inhouse.gateway.keys import KeyRing
 from inhouse.gateway.ledger import Ledger
 from inhouse.gateway.limits.limiter import Limiter
 from inhouse.gateway.mirror import Poller
+from inhouse.gateway.shadow import Shadows
 from inhouse.gateway.table import RouteTable
 from inhouse.inference.engines.nearness import MeaningEncoder
 from inhouse.interactions.content import Content
@@ -45,6 +46,9 @@ from inhouse.monitoring.erasure import JOB as ERASE
 from inhouse.monitoring.erasure import Eraser
 from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.rollout.controller import Controller
+from inhouse.rollout.judge import JOB as JUDGE
+from inhouse.rollout.judge import Judge
+from inhouse.rollout.shadowed import targets as shadowed
 from inhouse.serving.backends import Backends
 from inhouse.settings import LimitSettings, RecordingSettings, Settings
 from inhouse.store.store import ModelStore
@@ -69,6 +73,7 @@ class App:
     content: Content
     backends: Backends
     routes: RouteTable
+    shadows: Shadows
     keys: KeyRing
     poller: Poller
     recorder: Recorder
@@ -86,11 +91,13 @@ class App:
         """Job names and what runs them."""
         scrub = Scrub(self.database, self.store)
         eraser = Eraser(self.database, self.clock)
+        judge = Judge(self.database, self.catalog, self.clock, self.backends.resolve)
         return {
             TRAINING_JOB: self.training,
             EVALUATION_JOB: self.evaluator,
             SCRUB: scrub,
             ERASE: eraser,
+            JUDGE: judge,
         }
 
     @property
@@ -143,6 +150,7 @@ class App:
         """Begin to record, to follow routes, keys and limits, to move rollouts, and to work jobs
         off."""
         self.routes.refresh()
+        self.shadows.mirror.refresh()
         self.keys.refresh()
         self.limiter.mirror.refresh()
         self.recorder.start()
@@ -184,8 +192,11 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
         content=content,
         backends=backends,
         routes=calls.routes,
+        shadows=calls.shadows,
         keys=calls.keys,
-        poller=Poller([calls.routes.mirror, calls.keys.mirror, calls.limiter.mirror]),
+        poller=Poller(
+            [part.mirror for part in (calls.routes, calls.shadows, calls.keys, calls.limiter)]
+        ),
         recorder=calls.recorder,
         breakers=calls.breakers,
         limiter=calls.limiter,
@@ -252,6 +263,14 @@ class _Calls:
             upstreams=_upstream_limits(settings),
             keys=self.keys,
         )
+        self.shadows = Shadows(
+            database,
+            shadowed,
+            warm=backends.resolve,
+            recorder=self.recorder,
+            clock=clock,
+            jitter=random.random,
+        )
         self.gateway = Gateway(
             catalog=catalog,
             routes=self.routes,
@@ -263,6 +282,7 @@ class _Calls:
             clock=clock,
             forced=settings.force,
             jitter=random.random,
+            shadows=self.shadows,
         )
 
 

@@ -176,6 +176,12 @@ class RolloutSettings(Section):
     """What rolls a worse candidate back."""
     observed: tuple[RolloutMetric, ...] = ()
     """What is only shown."""
+    shadow_inputs: int = Field(0, ge=0)
+    """Most calls that are copied to the candidate before it gets any; 0: it starts with some."""
+    audit: float = Field(0.0, ge=0, le=1)
+    """Share of the calls of a split that is drawn for an audit of the answer, whatever the arm."""
+    judge: str = ""
+    """General model that audits them, as `<upstream>/<model>`; not for tasks of kind text."""
 
 
 class TaskSettings(Section):

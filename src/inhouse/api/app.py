@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    audit,
     breakers,
     contents,
     datasets,
@@ -62,6 +63,7 @@ _AREAS = (
     routes,
     rollouts,
     experiments,
+    audit,
     jobs,
     independence,
     health,

@@ -36,6 +36,12 @@ def start(
     replace: Annotated[
         bool, typer.Option("--replace", help="Abort the rollout that runs, if one does.")
     ] = False,
+    shadow: Annotated[
+        int | None,
+        typer.Option(
+            "--shadow", min=0, help="Copy at most so many calls to it before it gets any; 0: none."
+        ),
+    ] = None,
     reason: Why = "",
     as_json: AsJson = False,
 ) -> None:
@@ -46,7 +52,8 @@ def start(
 
     context = open_context()
     spec = context.app.catalog.get(task)
-    plan = plan_of(context.app.settings.tasks[spec.name].rollout)
+    asked = {} if shadow is None else {"shadow_inputs": shadow}
+    plan = plan_of(context.app.settings.tasks[spec.name].rollout, **asked)
     with context.app.database.write() as unit:
         begun = steer.start(
             unit,

@@ -41,6 +41,12 @@ BREAKER_OPENED = Counter(
     "Times that the circuit breaker of a backend opened, after a failed probe too.",
     ("reference",),
 )
+SHADOWS = Counter(
+    "inhouse_shadow_calls_total",
+    "Copies of calls for a candidate in shadow: answered, failed, or dropped because too many were "
+    "under way or could not be recorded.",
+    ("task", "status"),
+)
 STALE = Gauge(
     "inhouse_mirror_stale",
     "1 while the database does not answer and the last copy is used.",
