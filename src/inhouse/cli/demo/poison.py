@@ -177,9 +177,10 @@ class Poison:
     def _tell_end(self, rollouts: Rollouts, told: Told) -> None:
         rollout, reading = told.rollout, told.reading or {}
         took = (rollout.ended_at - rollout.created_at).total_seconds() if rollout.ended_at else 0.0
+        state = rollout.state.replace("_", " ")
         rollouts.tell_end(
             told,
-            f"{rollout.state.replace('_', ' ')} after {took:.1f} s and {reading.get('outcomes', 0)} "
+            f"{state} after {took:.1f} s and {reading.get('outcomes', 0)} "
             f"calls, {reading.get('candidate', 0)} of them the candidate's",
             "0.state",
             "0.created_at",
