@@ -121,6 +121,7 @@ def rollback(task: str, reason: Why = "", as_json: AsJson = False) -> None:
 def history(
     task: str,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many rollouts.")] = 10,
+    rollout_id: Annotated[str, typer.Option("--id", help="Only this rollout.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Rollouts of a task, newest first, with every decision and its reasons."""
@@ -131,8 +132,8 @@ def history(
     context = open_context()
     name = context.app.catalog.get(task).name
     with context.app.database.read() as unit:
-        found = records.list_rollouts(unit, name, limit)
-        told = [tell(unit, one.id) for one in found]
+        found = [one.id for one in records.list_rollouts(unit, name, limit)]
+        told = [tell(unit, one) for one in ([rollout_id] if rollout_id else found)]
     if as_json:
         context.print_json([plain_told(one) for one in told])
         return
