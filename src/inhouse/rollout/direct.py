@@ -29,6 +29,7 @@ class Direct:
         self._tally = Tally(plan, by_user=scenario.by_user)
         state = RolloutState.SHADOWING if self._shadows else RolloutState.RAMPING
         self._standing = Standing(state, 0)
+        self._margin = plan.margin_after(0)
         self.route = PlainRoute(salt, 0 if self._shadows else plan.weight_bp(0))
 
     def see(self, sent: Sequence[Sent], labels: Sequence[Sent]) -> Verdict | None:
@@ -77,10 +78,11 @@ class Direct:
         if self._shadows:
             decision = decide_shadow(plan, standing, self._tally.shadow())
         else:
-            reading = self._tally.reading(plan.margin_after(standing.step))
+            reading = self._tally.reading(self._margin)
             decision = decide(plan, standing, reading)
             if decision.kind is Kind.ADVANCE:
                 self._standing = Standing(decision.state, decision.step, reading.candidate)
+                self._margin = plan.margin_after(decision.step)
         if decision.kind is Kind.WAIT:
             return None
         self.route.weight_bp = decision.weight_bp

@@ -3,8 +3,8 @@
 Run number i of a scenario draws everything from a generator seeded with the master seed, the
 scenario's name and i, whatever rule is watched, so that the rules meet the same streams.
 
-Our rule runs in two ways that decide the same after every request, which tests hold: ``loop``
-records calls in a database and steps the reconcile loop; ``direct`` is the engine alone, some fifty
+Our rule runs in two ways that decide the same after every request, as tests hold: ``loop``
+records calls in a database and steps the reconcile loop; ``engine`` is the engine alone, some fifty
 times quicker.
 """
 
@@ -38,7 +38,7 @@ _AT_ONCE: Final = 10
 class Through(StrEnum):
     """What our rule runs through."""
 
-    DIRECT = "direct"
+    ENGINE = "engine"
     LOOP = "loop"
 
 
@@ -47,7 +47,7 @@ class Way:
     """How our rule is run. ``batch``: so many requests are assigned and recorded before the next
     look, as where a server answers between two steps of its controller."""
 
-    through: Through = Through.DIRECT
+    through: Through = Through.ENGINE
     batch: int = 1
 
     def rule(self, scenario: Scenario, salt: str) -> Direct | Loop:
@@ -55,7 +55,7 @@ class Way:
         return made(scenario, salt)
 
 
-DIRECT: Final = Way()
+PLAINLY: Final = Way()
 
 
 def play(scenario: Scenario, rule: Rule, seed: str, batch: int = 1) -> Run:
@@ -97,7 +97,7 @@ def seed_of(name: str, master: int, number: int) -> str:
 
 
 def batch(
-    name: str, rule: str, master: int, first: int, runs: int, way: Way = DIRECT
+    name: str, rule: str, master: int, first: int, runs: int, way: Way = PLAINLY
 ) -> list[Run]:
     """Runs ``first`` to ``first + runs - 1`` of one rule in one scenario."""
     scenario = next(one for one in SCENARIOS if one.name == name)
@@ -133,7 +133,7 @@ def simulate(
     master: int,
     processes: int,
     rules: Container[str] = EVERY_RULE,
-    way: Way = DIRECT,
+    way: Way = PLAINLY,
     known: Mapping[Key, Collection[int]] | None = None,
 ) -> Iterator[Piece]:
     """Runs of ``rules`` in every scenario, as they are done; not those whose numbers are ``known``.
@@ -144,7 +144,7 @@ def simulate(
     pool = ProcessPoolExecutor(processes, initializer=_ignore_interrupts)
     try:
         waiting: dict[Future[list[Run]], tuple[Key, int]] = {}
-        size = _AT_ONCE if way.through is Through.DIRECT else 1
+        size = _AT_ONCE if way.through is Through.ENGINE else 1
         for first in range(0, runs, size):
             for scenario in scenarios:
                 for rule in (name for name in rules_of(scenario) if name in rules):
