@@ -47,7 +47,7 @@ class Direct:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Give nothing up: nothing is held."""
 
     def _seen(self, one: Sent) -> Seen:
         number, call, candidate, weight_bp = one

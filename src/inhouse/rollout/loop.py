@@ -113,11 +113,20 @@ class Loop:
 
     def record(self, sent: Sequence[Sent]) -> None:
         """Write calls as the recorder does, in one transaction."""
-        revision = self.route.revision
-        calls = [record for one in sent for record in self._records(one, revision)]
+        calls = [record for one in sent for record in self.records(one)]
         with self.database.write() as unit:
             cursor = bulk_cursor(unit.dialect, unit.connection.driver_connection)
             self._inserts.write_fresh(cursor, calls, self._inserts.rows(calls))
+
+    def records(self, one: Sent) -> list[InteractionRecord]:
+        """A call as the gateway records it, and the copy that a shadow answered."""
+        self.clock.advance(1.0)
+        call = self._ids[one.number] = new_id()
+        revision = self.route.revision
+        kept = self._record(one, call, one.candidate, revision)
+        if not self._shadows:
+            return [kept]
+        return [kept, self._record(one, new_id(), True, revision, arm=SHADOW, shadow_of=call)]
 
     def tell(self, labels: Sequence[Sent]) -> None:
         """Submit the truths of calls as feedback."""
@@ -177,16 +186,6 @@ class Loop:
             unit.execute(update(table_of(RouteRevision)).values(salt=salt))
         return begun
 
-    def _records(self, one: Sent, revision: int) -> list[InteractionRecord]:
-        """A call as the gateway records it, and the copy that a shadow answered."""
-        self.clock.advance(1.0)
-        call = self._ids[one.number] = new_id()
-        kept = self._record(one, call, one.candidate, revision)
-        if not self._shadows:
-            return [kept]
-        copy = self._record(one, new_id(), True, revision, arm=SHADOW, shadow_of=call)
-        return [kept, copy]
-
     def _record(
         self,
         one: Sent,
@@ -198,14 +197,14 @@ class Loop:
     ) -> InteractionRecord:
         bad, latency = one.call.bad, one.call.latency_s
         is_bad = bool(bad[candidate])
-        seconds = USUAL_S if latency is None else latency[candidate]
+        took_s = USUAL_S if latency is None else latency[candidate]
         return InteractionRecord(
             id=call_id,
             created_at=self.clock.now(),
             status=Status.FAILED if is_bad else Status.ANSWERED,
             input="x",
             output=None if is_bad else {"label": _RIGHT},
-            latency_ms=seconds * 1e3,
+            latency_ms=took_s * 1e3,
             task=TASK,
             task_revision=self.spec.revision,
             reference=f"{TASK}@1" if candidate else "general/model",

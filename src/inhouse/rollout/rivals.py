@@ -37,7 +37,8 @@ class Rival(ABC):
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Give nothing up: nothing is held."""
+        return
 
     @abstractmethod
     def _see(self, call: Call, *, candidate: bool) -> Verdict | None: ...

@@ -14,6 +14,7 @@ import heapq
 import signal
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -58,13 +59,13 @@ class Way:
 PLAINLY: Final = Way()
 
 
-def play(scenario: Scenario, rule: Rule, seed: str, batch: int = 1) -> Run:
-    """One run, to its verdict or for ``LIMIT`` requests. The rule's route has ``seed`` as its salt.
+def play(scenario: Scenario, rule: Rule, seed: str, *, batch: int = 1, limit: int = LIMIT) -> Run:
+    """One run, to its verdict or for ``limit`` requests. The rule's route has ``seed`` as its salt.
 
     A label comes with its call, or some requests later where the scenario says so.
     """
     number = answered = 0
-    calls, late = islice(scenario.calls(Random(seed)), LIMIT), Random(f"{seed}/late")
+    calls, late = islice(scenario.calls(Random(seed)), limit), Random(f"{seed}/late")
     waiting: list[tuple[int, int, Sent]] = []
     while some := list(islice(calls, batch)):
         route, sent = rule.route, []
@@ -83,7 +84,7 @@ def play(scenario: Scenario, rule: Rule, seed: str, batch: int = 1) -> Run:
         verdict = rule.see(sent, labels)
         if verdict is not None:
             return Run(verdict, rule.because, number, answered)
-    return Run(Verdict.HELD, "limit", LIMIT, answered)
+    return Run(Verdict.HELD, "limit", limit, answered)
 
 
 def rules_of(scenario: Scenario) -> list[str]:
@@ -108,8 +109,8 @@ def batch(
     for number in range(first, first + runs):
         seed = seed_of(name, master, number)
         made = make(seed)
-        done.append(play(scenario, made, seed, way.batch))
-        made.close()
+        with closing(made):
+            done.append(play(scenario, made, seed, batch=way.batch))
     return done
 
 
