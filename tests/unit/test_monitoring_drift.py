@@ -41,7 +41,7 @@ from inhouse.monitoring.drift_distance import (
 )
 from inhouse.registry import versions
 from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.tasks.spec import TaskKind, TaskSpec, Unit
 from inhouse.testing.clock import FrozenClock
 
 SPEC = TaskSpec(
@@ -344,7 +344,7 @@ def test_a_unit_counts_once(sqlite_database: Database, clock: FrozenClock) -> No
         labels=("good", "bad"),
         prompt="{{ input }}",
         chain=("up/large",),
-        unit="user",  # type: ignore[arg-type]
+        unit=Unit.USER,
     )
     rng = Random(9)
     for number in range(400):

@@ -130,7 +130,7 @@ def _read(
         texts=tuple(_distinct(filter(None, (text_of(row.input) for row in kept)))),
         answers=tuple(_valid(spec, answered)),
         calls=len(kept),
-        until=max((row.created_at for row in rows), default=None),
+        until=max((row.created_at for row in kept), default=None),
     )
 
 
