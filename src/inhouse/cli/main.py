@@ -49,7 +49,6 @@ app.command("worker")(serve.worker)
 app.command("demo")(demo)
 app.command("doctor")(doctor.doctor)
 app.command("limits")(limits.limits)
-app.command("independence")(independence.independence)
 for group in (
     task,
     interactions,
@@ -61,6 +60,7 @@ for group in (
     evaluation,
     rollout,
     drift,
+    independence,
     routes,
     breakers,
     jobs,
