@@ -31,13 +31,13 @@ def check(task: Task = None, as_json: AsJson = False) -> None:
     for spec in catalog.all() if task is None else [catalog.get(task)]:
         records, left_out = context.app.drift.look(spec)
         found += records
-        skipped |= left_out
+        skipped |= {f"{spec.name}: {name}": why for name, why in left_out.items()}
     if as_json:
         context.print_json({"looks": [_plain(one) for one in found], "skipped": skipped})
         return
     _print(found)
-    for reference, why in skipped.items():
-        typer.echo(f"{reference:<24} nothing to compare: {why}")
+    for name, why in skipped.items():
+        typer.echo(f"{name:<36} nothing to compare: {why}")
 
 
 @app.command("list")
@@ -71,7 +71,7 @@ def _print(found: list[DriftRecord]) -> None:
     for one in found:
         word = "drifted" if one.drifted else "like before"
         typer.echo(
-            f"{one.reference:<24} {one.created_at:%Y-%m-%d %H:%M}  {word:<12} "
+            f"{f'{one.task}: {one.reference}':<36} {one.created_at:%Y-%m-%d %H:%M}  {word:<12} "
             f"inputs {_distance(one.inputs)}  outputs {_distance(one.outputs)}  "
             f"{one.calls} calls"
         )

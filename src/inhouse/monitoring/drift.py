@@ -85,7 +85,7 @@ class DriftCheck:
             job.progress(number, len(specs), spec.name)
             records, left_out = self.look(spec)
             found += records
-            skipped |= left_out
+            skipped |= {f"{spec.name}: {name}": why for name, why in left_out.items()}
         drifted = [record.reference for record in found if record.drifted]
         return {"looked": len(found), "drifted": drifted, "skipped": skipped}
 
@@ -102,7 +102,7 @@ class DriftCheck:
             inputs = _inputs(samples, encoder)
             outputs = _outputs(spec, samples)
             if inputs.why_not and outputs.why_not:
-                skipped[name] = f"inputs: {inputs.why_not}; outputs: {outputs.why_not}"
+                skipped[name] = inputs.why_not
                 continue
             with self.database.write() as write:
                 record = drift_records.add(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, func, not_, or_, select
 
 from inhouse.core.errors import Invalid
 from inhouse.db.dialects import table_of
@@ -135,31 +135,33 @@ def figures(unit: ReadUnit, spec: TaskSpec, window: Window) -> TaskFigures:
 
 
 def _successes(unit: ReadUnit, spec: TaskSpec, window: Window) -> tuple[dict[str, Success], int]:
+    """Good calls are counted where they lie; only of the others the tries are read."""
+    columns = ("attempts", "reference", "status", "rescued", "arm")
     newest = (
-        select(
-            _interaction.c.attempts,
-            _interaction.c.reference,
-            _interaction.c.status,
-            _interaction.c.rescued,
-            _interaction.c.arm,
-        )
+        select(*(_interaction.c[name] for name in columns))
         .where(
             _interaction.c.task == spec.name,
             *Span(since=window.since, until=window.until).where(_interaction),
         )
         .order_by(_interaction.c.created_at.desc())
         .limit(NEWEST_CALLS)
+        .subquery()
     )
-    counts: dict[str, list[int]] = {}
-    rows = unit.execute(newest).all()
-    for row in rows:
+    is_good = and_(newest.c.status == Status.ANSWERED.value, newest.c.rescued.is_(False))
+    counted = or_(newest.c.arm.is_(None), newest.c.arm.not_in(NOT_COUNTED))
+    good = (
+        select(newest.c.reference, func.count().label("calls"))
+        .where(is_good, counted, newest.c.reference.is_not(None))
+        .group_by(newest.c.reference)
+    )
+    counts = {row.reference: [row.calls, row.calls] for row in unit.execute(good)}
+    for row in unit.execute(select(newest).where(not_(is_good), counted)):
         name = _asked_first(row)
-        if name is not None and row.arm not in NOT_COUNTED:
-            had = counts.setdefault(name, [0, 0])
-            had[0] += 1
-            had[1] += _is_good(row)
+        if name is not None:
+            counts.setdefault(name, [0, 0])[0] += 1
+    looked_at = unit.execute(select(func.count()).select_from(newest)).scalar_one()
     found = {name: Success(calls=calls, good=good) for name, (calls, good) in counts.items()}
-    return found, len(rows)
+    return found, looked_at
 
 
 def _scores(unit: ReadUnit, spec: TaskSpec, window: Window, kind: FeedbackKind) -> dict[str, Score]:

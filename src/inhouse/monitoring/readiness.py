@@ -99,12 +99,15 @@ def readiness(
     *,
     clock: Clock,
     breakers: Sequence[BreakerView] | None = None,
+    found: TaskFigures | None = None,
 ) -> Readiness:
-    """How a task stands. ``breakers`` are those of a running server; None where none was asked."""
+    """How a task stands. ``breakers`` are those of a running server; None where none was asked.
+    ``found`` are the task's figures, where somebody has them already."""
     now = clock.now()
     route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
     version = _in_question(unit, spec, route)
-    found = figures(unit, spec, Window(since=now - timedelta(days=DAYS), until=now))
+    if found is None:
+        found = figures(unit, spec, Window(since=now - timedelta(days=DAYS), until=now))
     lines = [_volume(found, plan), _truths(unit, spec)]
     if version is None:
         lines.insert(0, _no_version(spec))
@@ -224,13 +227,15 @@ def _success(about: _About) -> Line:
         if own is not None and own["n"]:
             value, of = 1 - own["failures"] / own["n"], f"of {own['n']:,} test examples"
     ok = value is not None and (bar is None or value > bar)
-    words = "not measured" if value is None else f"{value:.1%} {of} answered in time and valid"
+    words = (
+        "not measured" if value is None else f"{100 * value:.1f} % {of} answered in time and valid"
+    )
     return Line(
         name="success",
         state=_state(value, ok),
         value=value,
         bar=bar,
-        words=words + (f"; over {bar:.0%}" if bar else ""),
+        words=words + (f"; over {100 * bar:g} %" if bar else ""),
         next=_measure(about) if value is None else "" if ok else _look_at(about),
     )
 
@@ -247,7 +252,7 @@ def _latency(about: _About) -> Line:
             value = own["latency"]["p95_ms"]["estimate"] / 1e3
             of = "on the test split, one call at a time"
     ok = value is not None and (bar is None or value < bar)
-    words = "not measured" if value is None else f"p95 {value:.3g} s {of}"
+    words = "not measured" if value is None else f"p95 {_time(value)} {of}"
     return Line(
         name="latency",
         state=_state(value, ok),
@@ -273,8 +278,8 @@ def _score(about: _About) -> Line:
         state=State.OK if ok else State.NOT_YET,
         value=gap["low"],
         bar=bar,
-        words=f"{gap['estimate']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] against "
-        f"{worst['other']}; the lower end over {bar:g}",
+        words=f"{_signed(gap['estimate'])} [{_signed(gap['low'])}, {_signed(gap['high'])}] against "
+        f"{worst['other']}; the lower end over {_signed(bar)}",
         next=""
         if ok
         else f"correct more answers and train again: inhouse train start {about.spec.name}",
@@ -359,6 +364,14 @@ def _measure(about: _About) -> str:
 
 def _look_at(about: _About) -> str:
     return f"inhouse interactions search --task {about.spec.name} --status failed"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _unknown(name: str, words: str, to_do: str) -> Line:

@@ -108,9 +108,9 @@ def _parts(document: Document) -> list[tuple[str, float, float, str]]:
     parts = document.report.parts
     if parts is None:
         return []
-    dependence = f"external interfaces answer {parts.external_share:.0%} of all calls, "
-    dependence += f"general models on own machines {parts.local_share:.0%}"
-    parity = f"certified as good as the general model: {parts.parity_share:.0%} of the tasks"
+    dependence = f"external interfaces answer {_percent(parts.external_share)} of all calls, "
+    dependence += f"general models on own machines {_percent(parts.local_share)}"
+    parity = f"certified as good as the general model: {_percent(parts.parity_share)} of the tasks"
     deployed = f"own models answer {parts.deployed_percent:.0f} % of a task’s calls on average"
     return [
         ("Deployment", parts.deployment_points, DEPLOYMENT, deployed),
@@ -127,7 +127,7 @@ def _row(line: TaskLine, costs: Any, saving: Saving | None) -> dict[str, Any]:
         "task": line.task,
         "calls": total,
         "hosts": [(host, 100 * n / total) for host, n in calls.items() if n],
-        "told": ", ".join(f"{host} {n / total:.0%}" for host, n in calls.items() if n),
+        "told": ", ".join(f"{host} {_percent(n / total)}" for host, n in calls.items() if n),
         "own_percent": line.own_percent,
         "version": line.own_version or _DASH,
         "parity": _parity(line.parity, line.own_version),
@@ -146,6 +146,10 @@ def _parity(parity: Parity | None, version: str | None) -> str:
     gap = f"{_signed(parity.difference)} [{_signed(parity.low)}, {_signed(parity.high)}]"
     word = "as good as" if parity.certified else f"{parity.verdict} against"
     return f"{word} {parity.general}{about}: {gap}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _signed(value: float) -> str:
