@@ -42,6 +42,8 @@ from inhouse.interactions.redact import Redactor
 from inhouse.jobs.handler import Handler
 from inhouse.jobs.worker import Worker
 from inhouse.migrations.upgrade import upgrade
+from inhouse.monitoring.drift import DriftCheck
+from inhouse.monitoring.drift_records import JOB as DRIFT_JOB
 from inhouse.monitoring.erasure import JOB as ERASE
 from inhouse.monitoring.erasure import Eraser
 from inhouse.registry.upkeep import SCRUB, Scrub
@@ -98,7 +100,13 @@ class App:
             SCRUB: scrub,
             ERASE: eraser,
             JUDGE: judge,
+            DRIFT_JOB: self.drift,
         }
+
+    @property
+    def drift(self) -> DriftCheck:
+        """What looks for drift."""
+        return DriftCheck(self.database, self.clock, self.catalog, self.open_encoder)
 
     @property
     def body_limit(self) -> int:

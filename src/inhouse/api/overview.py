@@ -33,7 +33,12 @@ def show_overview(
     )
     with app.database.read() as unit:
         found = looking.overview(
-            unit, app.catalog.all(), server, now=app.clock.now(), period=window
+            unit,
+            app.catalog.all(),
+            server,
+            now=app.clock.now(),
+            period=window,
+            upstreams=app.settings.upstreams,
         )
     return Overview.model_validate(found)
 

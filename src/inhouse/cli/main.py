@@ -14,6 +14,7 @@ from inhouse.cli import (
     database,
     dataset,
     doctor,
+    drift,
     evaluation,
     experiment,
     feedback,
@@ -49,7 +50,6 @@ app.command("worker")(serve.worker)
 app.command("demo")(demo)
 app.command("doctor")(doctor.doctor)
 app.command("limits")(limits.limits)
-app.command("independence")(independence.independence)
 for group in (
     task,
     interactions,
@@ -61,6 +61,8 @@ for group in (
     evaluation,
     rollout,
     experiment,
+    drift,
+    independence,
     routes,
     breakers,
     jobs,

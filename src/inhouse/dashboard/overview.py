@@ -49,4 +49,11 @@ def _look(page: Page, period: Period) -> Overview:
         settings_error=page.site.reloading.state.error,
     )
     with app.database.read() as unit:
-        return overview(unit, app.catalog.all(), server, now=app.clock.now(), period=period)
+        return overview(
+            unit,
+            app.catalog.all(),
+            server,
+            now=app.clock.now(),
+            period=period,
+            upstreams=app.settings.upstreams,
+        )
