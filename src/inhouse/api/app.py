@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    alerts,
     breakers,
     contents,
     datasets,
@@ -63,6 +64,7 @@ _AREAS = (
     jobs,
     independence,
     health,
+    alerts,
     settings,
     breakers,
     upstreams,
