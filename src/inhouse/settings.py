@@ -274,6 +274,8 @@ class ChannelSettings(Section):
         for address in (self.from_, *self.to) if self.kind == "email" else ():
             if "@" not in address or not address.isprintable():
                 raise ValueError(f"{address!r} is no address of e-mail")
+        if not (self.user + self.password.get_secret_value()).isascii():
+            raise ValueError("user and password of email take ASCII only")
         return self
 
 

@@ -50,7 +50,7 @@ class EmailChannel:
                 if self._login[0]:
                     server.login(*self._login)
                 refused = server.send_message(message, self._sender, self._to)
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, smtplib.SMTPException, ValueError) as error:
             raise NotDelivered(_words(error)) from None
         if refused:
             raise NotDelivered("the server refused " + ", ".join(sorted(refused)))
