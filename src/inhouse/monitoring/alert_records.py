@@ -103,7 +103,7 @@ class StoredBook:
     def claim(self, row: AlertRecord, now: datetime, channels: Channels) -> bool:
         """The right to tell of it."""
         untold = _table.c.told_at.is_not_distinct_from(row.told_at)
-        return self._change(_is(row.key), _OPEN, untold, told_at=now, channels=dict(channels))
+        return self._change(_is(row.key), _OPEN, untold, **_told(row, now, channels))
 
     def reclaim(self, row: AlertRecord, channels: Channels) -> bool:
         """The right to tell of it once more those who have not heard."""
@@ -160,7 +160,7 @@ class MemoryBook:
         return self._change(row, ended_at=now, channels=dict(channels))
 
     def claim(self, row: AlertRecord, now: datetime, channels: Channels) -> bool:
-        return self._change(row, told_at=now, channels=dict(channels))
+        return self._change(row, **_told(row, now, channels))
 
     def reclaim(self, row: AlertRecord, channels: Channels) -> bool:
         return self._change(row, channels=dict(channels))
@@ -222,6 +222,11 @@ def heard(unit: WriteUnit, key: Key, results: Channels) -> None:
 
 def _is(key: Key) -> ColumnElement[bool]:
     return and_(_table.c.code == key[0], _table.c.about == key[1])
+
+
+def _told(row: AlertRecord, now: datetime, channels: Channels) -> dict[str, Any]:
+    """A clock that was ahead when it began must not make it begin after it was told."""
+    return {"told_at": now, "since": min(row.since, now), "channels": dict(channels)}
 
 
 def _fields(concern: Concern) -> dict[str, Any]:
