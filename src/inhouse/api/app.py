@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    alerts,
     audit,
     breakers,
     contents,
@@ -69,6 +70,7 @@ _AREAS = (
     jobs,
     independence,
     health,
+    alerts,
     settings,
     breakers,
     upstreams,

@@ -10,6 +10,7 @@ import typer
 
 from inhouse import __version__
 from inhouse.cli import (
+    alerts,
     breakers,
     database,
     dataset,
@@ -65,11 +66,13 @@ for group in (
     independence,
     routes,
     breakers,
+    alerts,
     jobs,
     keys,
     database,
 ):
     app.add_typer(group.app)
+app.add_typer(alerts.notify)
 
 
 def _tell_version(wanted: bool) -> None:
