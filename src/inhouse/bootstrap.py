@@ -13,10 +13,15 @@ import random
 import secrets
 import socket
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import structlog
 from sqlalchemy.exc import StatementError
 
+from inhouse.automation.carry import JOB as TRIGGER_JOB
+from inhouse.automation.carry import Proposals
+from inhouse.automation.conductor import Conductor
+from inhouse.automation.train import Trigger
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
@@ -91,7 +96,20 @@ class App:
             EVALUATION_JOB: self.evaluator,
             SCRUB: scrub,
             ERASE: eraser,
+            TRIGGER_JOB: Trigger(
+                database=self.database, training=self.training, proposals=self.proposals
+            ),
         }
+
+    @property
+    def proposals(self) -> Proposals:
+        """What automation proposes and carries out, by the settings in force."""
+        return Proposals(catalog=self.catalog, clock=self.clock, settings=lambda: self.settings)
+
+    @cached_property
+    def conductor(self) -> Conductor:
+        """What asks for every task what is next."""
+        return Conductor(self.database, self.proposals)
 
     @property
     def body_limit(self) -> int:
@@ -140,14 +158,15 @@ class App:
         )
 
     def start(self) -> None:
-        """Begin to record, to follow routes, keys and limits, to move rollouts, and to work jobs
-        off."""
+        """Begin to record, to follow routes, keys and limits, to move rollouts, to
+        automate, and to work jobs off."""
         self.routes.refresh()
         self.keys.refresh()
         self.limiter.mirror.refresh()
         self.recorder.start()
         self.poller.start()
         self.controller.start()
+        self.conductor.start()
         if self.settings.server.workers:
             self.embedded_workers.append(self.make_worker(self.settings.server.workers))
             self.embedded_workers[-1].start()
@@ -156,6 +175,7 @@ class App:
         """Give running jobs back to the queue and commit what was recorded."""
         while self.embedded_workers:
             self.embedded_workers.pop().stop()
+        self.conductor.stop()
         self.controller.stop()
         self.poller.stop()
         self.recorder.stop()
