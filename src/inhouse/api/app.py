@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    automation,
     breakers,
     contents,
     datasets,
@@ -70,6 +71,7 @@ _AREAS = (
     store,
     lineage,
     subjects,
+    automation,
 )
 _CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
 

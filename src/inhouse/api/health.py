@@ -7,8 +7,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 
 from inhouse.api.depends import Reader, Wired
+from inhouse.automation.metrics import observe as observe_proposals
 from inhouse.client.control import Health
 from inhouse.gateway.limits.metrics import observe as observe_limits
+from inhouse.jobs.metrics import observe as observe_jobs
 from inhouse.monitoring.metrics import observe
 from inhouse.monitoring.report import independence
 
@@ -37,5 +39,7 @@ def metrics(_: Reader, app: Wired) -> Response:
     seven days, worked out for this answer."""
     with app.database.read() as unit:
         observe(independence(unit, now=app.clock.now()))
+        observe_jobs(unit)
+        observe_proposals(unit)
     observe_limits(app.limiter.lines())
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

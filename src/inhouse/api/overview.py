@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from inhouse.api.depends import OfTask, Reader, Wired
 from inhouse.api.interactions import OfArm, OfHosting, OfReference, OfStatus
+from inhouse.automation.attention import with_proposals
 from inhouse.client.overview import Activity, Overview
 from inhouse.interactions.filters import Facets
 from inhouse.monitoring import activity as counting
@@ -35,6 +36,7 @@ def show_overview(
         found = looking.overview(
             unit, app.catalog.all(), server, now=app.clock.now(), period=window
         )
+        found = with_proposals(unit, found)
     return Overview.model_validate(found)
 
 

@@ -73,21 +73,25 @@ class Proposals:
             for one, why in outlook.outdated
         ]
 
-    def conclude(self, unit: WriteUnit, spec: TaskSpec, step: Step) -> ProposalRecord | None:
-        """Keep a conclusion: as an open proposal, or as a refusal. None for one that was kept
-        before. A newer version takes the place of older ones that are still proposed."""
-        at = self.clock.now()
-        if step.verb is Verb.REFUSE:
-            state = ProposalState.DECLINED
-            return records.add(unit, spec.name, step, state=state, reason=step.why, at=at)
-        added = records.add(unit, spec.name, step, at=at)
-        if added is not None and step.what is not What.TRAIN:
-            for older in open_of(unit, spec.name):
-                if older.what is not What.TRAIN and older.about != step.about:
-                    why = f"{step.about} is newer"
-                    state = ProposalState.EXPIRED
-                    records.move(unit, older, state, by=ACTOR, reason=why, at=at)
-        return added
+    def conclude(self, unit: WriteUnit, spec: TaskSpec, step: Step) -> list[ProposalRecord]:
+        """Keep a conclusion: as an open proposal, or as a refusal; nothing for one that waits, or
+        that was kept before. A newer version takes the place of older ones that are proposed.
+        Returns what was added or changed."""
+        if step.verb is Verb.WAIT:
+            return []
+        at, is_refused = self.clock.now(), step.verb is Verb.REFUSE
+        state = ProposalState.DECLINED if is_refused else ProposalState.OPEN
+        reason = step.why if is_refused else ""
+        added = records.add(unit, spec.name, step, state=state, reason=reason, at=at)
+        if added is None or is_refused or step.what is What.TRAIN:
+            return [added] if added else []
+        why, gone = f"{step.about} is newer", ProposalState.EXPIRED
+        older = [
+            records.move(unit, one, gone, by=ACTOR, reason=why, at=at)
+            for one in open_of(unit, spec.name)
+            if one.what is not What.TRAIN and one.about != step.about
+        ]
+        return [added, *older]
 
     def accept(
         self, unit: WriteUnit, proposal: ProposalRecord, *, actor: str, reason: str = ""

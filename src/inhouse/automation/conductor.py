@@ -95,9 +95,7 @@ class Conductor:
             found = self._proposals.expire(unit, self._proposals.look(unit, spec))
             outlook = self._proposals.look(unit, spec)
             for step in (outlook.training, outlook.rollout):
-                if step.verb is not Verb.WAIT:
-                    kept = self._proposals.conclude(unit, spec, step)
-                    found += [kept] if kept is not None else []
+                found += self._proposals.conclude(unit, spec, step)
         self._tell(found, made)
 
     def _carry_out(self, proposal: ProposalRecord, made: list[ProposalRecord]) -> None:

@@ -66,8 +66,9 @@ def add(
         "result": {},
         "created_at": at,
     }
-    added = unit.execute(insert_ignore(unit, Proposal).values(**row))
-    return get(unit, str(row["id"])) if added.rowcount == 1 else None
+    unit.execute(insert_ignore(unit, Proposal).values(**row))
+    kept = find(unit, task, step.what, step.based_on)
+    return kept if kept is not None and kept.id == row["id"] else None
 
 
 def move(

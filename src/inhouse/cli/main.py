@@ -10,6 +10,7 @@ import typer
 
 from inhouse import __version__
 from inhouse.cli import (
+    automation,
     breakers,
     database,
     dataset,
@@ -59,6 +60,7 @@ for group in (
     versions,
     evaluation,
     rollout,
+    automation,
     routes,
     breakers,
     jobs,

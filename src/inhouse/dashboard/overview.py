@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from inhouse.automation.attention import with_proposals
 from inhouse.dashboard import overview_view as view
 from inhouse.dashboard.shell import Page, Reading
 from inhouse.monitoring.attention import Server
@@ -49,4 +50,5 @@ def _look(page: Page, period: Period) -> Overview:
         settings_error=page.site.reloading.state.error,
     )
     with app.database.read() as unit:
-        return overview(unit, app.catalog.all(), server, now=app.clock.now(), period=period)
+        found = overview(unit, app.catalog.all(), server, now=app.clock.now(), period=period)
+        return with_proposals(unit, found)

@@ -16,6 +16,7 @@ from inhouse.evaluation.records import list_evaluations
 from inhouse.gateway.breaker import BreakerState
 from inhouse.gateway.breakers import Breakers, BreakerView
 from inhouse.interactions.record import Recorder
+from inhouse.jobs.pause import paused
 from inhouse.registry.versions import list_versions
 from inhouse.store.quarantine import Mark
 from inhouse.store.store import ModelStore
@@ -79,6 +80,7 @@ def concerns(unit: ReadUnit, server: Server, counts: Sequence[Counted]) -> list[
         *map(_breaker, filter(lambda one: one.state is not BreakerState.CLOSED, states)),
         *map(_quarantine, server.store.quarantined()),
         *map(_failing, filter(_is_failing, counts)),
+        *_paused(unit),
         *_training(unit),
         *_gates(unit),
     ]
@@ -153,6 +155,23 @@ def _failing(count: Counted) -> Concern:
         text=f"{count.unanswered:,} of {calls:,} in the window got no answer of a model.",
         about=count.task,
     )
+
+
+def _paused(unit: ReadUnit) -> list[Concern]:
+    found = paused(unit)
+    if found is None:
+        return []
+    return [
+        Concern(
+            code="jobs-paused",
+            level=Level.WARN,
+            title="Background work is paused",
+            text=f"{found.actor} paused it{f': {found.reason}' if found.reason else ''}. No job,"
+            " training or rollout begins until somebody resumes it.",
+            about="",
+            since=found.at,
+        )
+    ]
 
 
 def _training(unit: ReadUnit) -> list[Concern]:
