@@ -11,9 +11,13 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    alerts,
+    audit,
+    automation,
     breakers,
     contents,
     datasets,
+    drift,
     evaluations,
     experiments,
     health,
@@ -62,9 +66,12 @@ _AREAS = (
     routes,
     rollouts,
     experiments,
+    audit,
+    drift,
     jobs,
     independence,
     health,
+    alerts,
     settings,
     breakers,
     upstreams,
@@ -72,6 +79,7 @@ _AREAS = (
     store,
     lineage,
     subjects,
+    automation,
 )
 _CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
 

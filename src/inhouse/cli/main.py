@@ -10,10 +10,13 @@ import typer
 
 from inhouse import __version__
 from inhouse.cli import (
+    alerts,
+    automation,
     breakers,
     database,
     dataset,
     doctor,
+    drift,
     evaluation,
     experiment,
     feedback,
@@ -49,7 +52,6 @@ app.command("worker")(serve.worker)
 app.command("demo")(demo)
 app.command("doctor")(doctor.doctor)
 app.command("limits")(limits.limits)
-app.command("independence")(independence.independence)
 for group in (
     task,
     interactions,
@@ -61,13 +63,18 @@ for group in (
     evaluation,
     rollout,
     experiment,
+    drift,
+    independence,
+    automation,
     routes,
     breakers,
+    alerts,
     jobs,
     keys,
     database,
 ):
     app.add_typer(group.app)
+app.add_typer(alerts.notify)
 
 
 def _tell_version(wanted: bool) -> None:

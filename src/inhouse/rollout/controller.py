@@ -12,14 +12,18 @@ import structlog
 
 from inhouse.core.clock import Clock
 from inhouse.db.unit import Database
-from inhouse.rollout import records
+from inhouse.jobs.pause import paused
+from inhouse.rollout import audit, intake, judge, records
 from inhouse.rollout.conduct import Conductor
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
+from inhouse.rollout.tell import weight_of
 from inhouse.tasks.catalog import Catalog
 
 EVERY_S: Final = 0.5
 LEASE: Final = timedelta(seconds=10)
+LOOK_S: Final = 10.0
+"""Seconds between two looks for calls that wait for a judge."""
 _log = structlog.get_logger("inhouse")
 
 
@@ -36,6 +40,9 @@ class Controller:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
+        self._catalog = catalog
+        self._looked_at: dict[str, float] = {}
+        self._judged: dict[str, dict[str, int]] = {}
 
     def start(self) -> None:
         """Begin to step rollouts and experiments, in a thread."""
@@ -54,8 +61,8 @@ class Controller:
 
     def tick(self) -> list[DecisionRecord]:
         """Step every rollout that this process has or gets the lease of, and every experiment. What
-        fails is logged, and does not keep the others from their step. Returns what was decided of
-        rollouts."""
+        fails is logged, and does not keep the others from their step. While jobs are paused a step
+        only goes back. Returns what was decided of rollouts."""
         made: list[DecisionRecord] = []
         for rollout in self._unfinished():
             self._try(self._step, rollout, made)
@@ -96,6 +103,28 @@ class Controller:
                 weight_percent=decision.weight_bp / 100,
                 reasons=list(decision.reasons),
             )
+        elif rollout.plan.judge and weight_of(rollout):
+            self._ask_judge(rollout)
+
+    def _ask_judge(self, rollout: RolloutRecord) -> None:
+        """Queue a job for the judge of its audit, where calls wait for one."""
+        now = self._clock.monotonic()
+        looked_at = self._looked_at.get(rollout.id)
+        if looked_at is not None and now - looked_at < LOOK_S:
+            return
+        self._looked_at[rollout.id] = now
+        with self._database.read() as read:
+            heads = intake.heads(read)
+            if heads == self._judged.get(rollout.id) or judge.is_busy(
+                read, rollout, self._clock.now()
+            ):
+                return
+            spec = self._catalog.get(rollout.task)
+            if not audit.next_drawn(read, spec, rollout, 1):
+                self._judged[rollout.id] = heads
+                return
+        with self._database.write() as unit:
+            judge.request(unit, rollout, self._clock.now())
 
     def _leased(self, rollout: RolloutRecord) -> bool:
         """Whether the rollout is this process's to step; renews a lease that is half over."""
@@ -116,6 +145,7 @@ class Controller:
     def _look(self, found: list[RolloutRecord]) -> None:
         with self._database.read() as unit:
             found.extend(records.unfinished(unit))
+            self._reconciler.still = bool(found) and paused(unit) is not None
 
     def _give_up(self) -> None:
         with self._database.write() as unit:

@@ -3,8 +3,8 @@ answers.
 
 Every gateway process numbers its outcomes in the order of its commits. A reader that remembers one
 number for each misses none and counts none twice. Labels are late truths (feedback of kind
-``outcome``): whoever gives one does not know the arm. Corrections and ratings are never counted,
-because who corrects an answer chooses which.
+``outcome``) and audits of calls that were drawn: whoever gives one does not know the arm.
+Corrections and ratings are never counted, because who corrects an answer chooses which.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ LATE: Final = timedelta(hours=1)
 is about, can be read."""
 _CANDIDATE: Final = "candidate"
 _SPLIT: Final = ("incumbent", _CANDIDATE)
+_LABELS: Final = (FeedbackKind.OUTCOME.value, FeedbackKind.AUDIT.value)
 _outcome = table_of(Outcome)
 _head = table_of(OutcomeHead)
 _feedback = table_of(Feedback)
@@ -123,6 +124,7 @@ def labels(
     statement = (
         select(
             _feedback.c.id.label("feedback_id"),
+            _feedback.c.kind,
             _feedback.c.value,
             _outcome.c.interaction_id,
             _outcome.c.unit,
@@ -136,7 +138,7 @@ def labels(
         .join(_outcome, _outcome.c.interaction_id == _feedback.c.interaction_id)
         .join(_interaction, _interaction.c.id == _feedback.c.interaction_id)
         .where(
-            _feedback.c.kind == FeedbackKind.OUTCOME.value,
+            _feedback.c.kind.in_(_LABELS),
             _feedback.c.created_at >= since,
             *_of(rollout, first_revision),
             _is_split(),
@@ -161,10 +163,10 @@ def labels(
 
 
 def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
-    """When the newest truth since a moment was told."""
+    """When the newest label since a moment was told."""
     statement = (
         select(_feedback.c.created_at)
-        .where(_feedback.c.kind == FeedbackKind.OUTCOME.value, _feedback.c.created_at >= since)
+        .where(_feedback.c.kind.in_(_LABELS), _feedback.c.created_at >= since)
         .order_by(_feedback.c.created_at.desc())
         .limit(1)
     )
@@ -206,9 +208,14 @@ def _seen(row: Row[Any]) -> Seen:
 def _error(spec: TaskSpec, row: Any) -> float | None:
     if row.task_revision != spec.revision:
         return None
+    told = row.value
+    if row.kind == FeedbackKind.AUDIT.value:
+        if "correct" in told:
+            return 0.0 if told["correct"] and not row.bad else 1.0
+        told = told["output"]
     sent = row.input if isinstance(row.input, str) else None
     try:
-        truth = outputs.check(spec, row.value, sent)
+        truth = outputs.check(spec, told, sent)
         if row.bad:
             return 1.0
         return 1.0 - item_score(spec, outputs.check(spec, row.output, sent), truth)

@@ -12,7 +12,7 @@ from inhouse.core.ids import new_id
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import WriteUnit
 from inhouse.registry import move, routes
-from inhouse.rollout import declared, intake, records, split
+from inhouse.rollout import audit, declared, intake, records, split
 from inhouse.rollout.decide import Kind
 from inhouse.rollout.enact import PAUSE, RESUME, START, Act, enact
 from inhouse.rollout.plan import ROLLOUTS, Plan, RolloutState
@@ -40,7 +40,8 @@ def start(
     and its traffic goes back to the incumbent first. Raises Conflict (``rollout-running``) when one
     runs, (``route-pinned``, ``route-split``) when somebody holds the route otherwise,
     (``version-status``, ``task-revision``) for a candidate that may not answer; Invalid for one
-    that cannot, or that is the incumbent (``rollout-candidate``).
+    that cannot, or that is the incumbent (``rollout-candidate``), and for a judge that cannot judge
+    them (``rollout-judge``).
     """
     said: dict[str, Any] = {"actor": actor, "reason": reason, "at": at}
     rollout_id = new_id()
@@ -55,6 +56,7 @@ def start(
         )
     if candidate == before.incumbent:
         raise Invalid(f"{candidate} is what answers {spec.name} now", code="rollout-candidate")
+    audit.check_plan(spec, plan, incumbent=before.incumbent, candidate=candidate)
     state = RolloutState.SHADOWING if plan.shadow_inputs else RolloutState.RAMPING
     weight_bp = 0 if plan.shadow_inputs else plan.weight_bp(0)
     route = move.set_weight(
@@ -96,7 +98,7 @@ def _insert(
     }
     unit.execute(insert(_table).values(**row, **fixed))
     at, heads = row["created_at"], intake.heads(unit)
-    records.add_intake(unit, row["id"], 1, upto=heads, fresh=True, at=at)
+    records.add_intake(unit, row["id"], 1, counted=sorted(heads.items()), fresh=True, at=at)
     rollout = records.get(unit, row["id"])
     records.add_decision(
         unit,
