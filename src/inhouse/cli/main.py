@@ -10,12 +10,14 @@ import typer
 
 from inhouse import __version__
 from inhouse.cli import (
+    alerts,
     breakers,
     database,
     dataset,
     doctor,
     drift,
     evaluation,
+    experiment,
     feedback,
     independence,
     interactions,
@@ -59,15 +61,18 @@ for group in (
     versions,
     evaluation,
     rollout,
+    experiment,
     drift,
     independence,
     routes,
     breakers,
+    alerts,
     jobs,
     keys,
     database,
 ):
     app.add_typer(group.app)
+app.add_typer(alerts.notify)
 
 
 def _tell_version(wanted: bool) -> None:

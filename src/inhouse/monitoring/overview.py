@@ -196,7 +196,7 @@ def overview(
         slots=tuple(_slots(over_time, window, by_day=by_day)),
         tasks=tuple(tasks),
         independence=report,
-        attention=tuple(concerns(unit, server, tasks)),
+        attention=tuple(concerns(unit, server, tasks, now=now)),
         savings=savings(unit, window, specs, upstreams or {}),
     )
 
