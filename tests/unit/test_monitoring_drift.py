@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,11 +20,13 @@ from inhouse.evaluation import records
 from inhouse.evaluation.compare import Interval
 from inhouse.evaluation.gate import Verdict, VerdictKind
 from inhouse.evaluation.measure import Answer, Result
-from inhouse.interactions.record import InteractionRecord
+from inhouse.gateway.breakers import Breakers
+from inhouse.interactions.record import InteractionRecord, Recorder
 from inhouse.interactions.record import insert as record_calls
 from inhouse.jobs import queue
 from inhouse.jobs.handler import JobContext
 from inhouse.monitoring import drift_records
+from inhouse.monitoring.attention import Level, Server, concerns
 from inhouse.monitoring.drift import DriftCheck
 from inhouse.monitoring.drift_answers import answers
 from inhouse.monitoring.drift_distance import (
@@ -39,7 +42,8 @@ from inhouse.monitoring.drift_distance import (
     texts,
     together,
 )
-from inhouse.registry import versions
+from inhouse.registry import routes, versions
+from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec, Unit
 from inhouse.testing.clock import FrozenClock
@@ -357,3 +361,24 @@ def test_a_unit_counts_once(sqlite_database: Database, clock: FrozenClock) -> No
     )
     assert [one.drifted for one in by_call] == [True]
     assert [one.drifted for one in by_user] == [False]
+
+
+def test_a_model_on_a_route_that_drifted_needs_attention(
+    sqlite_database: Database, clock: FrozenClock, tmp_path: Path
+) -> None:
+    rng = Random(21)
+    _calls(sqlite_database, clock, rng, 300, bad=0.1)
+    _calls(sqlite_database, clock, rng, 100, bad=0.8)
+    _check(sqlite_database, clock).look(SPEC)
+    server = Server(
+        breakers=Breakers(clock=clock, jitter=lambda: 0.0, failures=1, open_s=60.0),
+        store=ModelStore(tmp_path / "store", clock),
+        recorder=Recorder(sqlite_database, clock=clock),
+        settings_error="",
+    )
+    with sqlite_database.write() as unit:
+        assert not [one for one in concerns(unit, server, []) if one.code == "drift"]
+        routes.append(unit, routes.implicit("tone", SPEC.chain), expect=0, at=clock.now())
+        [told] = [one for one in concerns(unit, server, []) if one.code == "drift"]
+    assert (told.about, told.level) == ("tone", Level.WARN)
+    assert "outputs: labels: " in told.text
