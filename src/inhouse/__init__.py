@@ -39,6 +39,7 @@ The way of a correction into a served model:
     rollout.controller  counts how calls of both arms end (interactions.outcomes), decides, goes on
     rollout.conduct     the same for experiments: two references compared at a fixed split
     registry.move       traffic moves, in numbered revisions of the route
+    automation.conductor  begins any of it by itself, or proposes it, as a task's settings say
 
 And back: monitoring.lineage follows a served answer to its version, run, snapshot, examples and
 calls; monitoring.erasure deletes a subject's data along the same links.

@@ -107,6 +107,8 @@ class StoreSettings(Section):
 
     path: str = ""
     """Folder of the ModelStore; empty means `.inhouse/store`."""
+    scrub_days: float = Field(7.0, ge=0, le=3650)
+    """Days after which all files are read again and checked; 0: never by itself."""
 
 
 class Price(Section):
@@ -188,6 +190,29 @@ class RolloutSettings(Section):
     """Share of the calls of a split that is drawn for an audit of the answer, whatever the arm."""
     judge: str = ""
     """General model that audits them, as `<upstream>/<model>`; not for tasks of kind text."""
+    automation: Literal["off", "ask", "on"] = "ask"
+    """Training and rollouts that begin by themselves. `off`: none. `ask`: each one is proposed, and
+    begins when a person accepts it. `on`: they begin."""
+    min_gain: float = Field(0.05, ge=0, le=10)
+    """How much better a version must be to be rolled out by itself: a share of the task score of
+    what answers now. One that is faster or cheaper need only be certified not worse."""
+
+
+class TrainingSettings(Section):
+    """When a task is trained again. `rollout.automation` says whether that is proposed or done."""
+
+    recipe: str = ""
+    """How to train (`inhouse train recipes`); empty: the default."""
+    retrain_after: int = Field(100, ge=0)
+    """New corrections, outcomes and imported examples since the snapshot of the last run that are
+    enough for another; 0: their number starts none. The first run waits for them too."""
+    retrain_days: float = Field(7.0, ge=0, le=3650)
+    """Days after the last run that are enough, with anything new at all; 0: never."""
+    retrain_on_drift: bool = True
+    """Drift that was found after the last run is enough, with anything new at all."""
+    min_interval_s: float = Field(3600.0, ge=0)
+    """Least time from one run to the next that begins by itself, in seconds. Every failed run in a
+    row doubles it, up to 7 days."""
 
 
 class TaskSettings(Section):
@@ -231,8 +256,14 @@ class TaskSettings(Section):
     on_failure: OnFailure | Literal["error"] | None = None
     """What to answer when every model failed: an error, or a flagged value."""
 
+    retention_days: int | None = Field(None, ge=1, le=36_500)
+    """Days after which the content of calls is erased, with what was said about them and the
+    examples made of them; counts stay. Not set: it is kept."""
+
     rollout: RolloutSettings = RolloutSettings()
     """How traffic moves to a candidate."""
+    training: TrainingSettings = TrainingSettings()
+    """When the task is trained again."""
 
 
 class ChannelSettings(Section):

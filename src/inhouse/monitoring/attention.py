@@ -6,7 +6,7 @@ what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,7 +30,7 @@ class Server:
 
     ``settings_error``: what is wrong with inhouse.toml now, "" when nothing is. ``routes``: the
     routes in force by task. ``limits``: those of the server, ``upstreams``: those of upstreams by
-    name.
+    name. ``also``: what layers above know that needs somebody.
     """
 
     breakers: Breakers
@@ -40,6 +40,7 @@ class Server:
     routes: Mapping[str, Route] = field(default_factory=dict)
     limits: LimitSettings = field(default_factory=LimitSettings)
     upstreams: Mapping[str, LimitSettings] = field(default_factory=dict)
+    also: Callable[[ReadUnit], Sequence[Concern]] = lambda unit: ()
 
 
 def concerns(
@@ -75,6 +76,8 @@ def of_stored(
         *stored.jobs(unit, now),
         *stored.gates(unit),
         *stored.drifts(unit),
+        *stored.pause(unit),
+        *server.also(unit),
     ]
 
 

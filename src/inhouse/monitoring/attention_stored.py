@@ -17,6 +17,7 @@ from inhouse.gateway.keys import list_keys
 from inhouse.gateway.limits.budget import NOTHING, WARN, shares
 from inhouse.gateway.limits.report import Holder, account_of, holders, sum_by_account
 from inhouse.interactions.spent import totals
+from inhouse.jobs.pause import paused
 from inhouse.jobs.queue import JobRecord, list_jobs
 from inhouse.monitoring.concern import Code, Concern, Counted, Level
 from inhouse.monitoring.tables import Drift
@@ -38,6 +39,24 @@ _RUNS: Final = 50
 _JOBS: Final = 200
 _ROUNDING: Final = 1e-9
 _drift = table_of(Drift)
+
+
+def pause(unit: ReadUnit) -> list[Concern]:
+    """Background work that somebody paused."""
+    found = paused(unit)
+    if found is None:
+        return []
+    return [
+        Concern(
+            code=Code.JOBS_PAUSED,
+            level=Level.WARN,
+            title="Background work is paused",
+            text=f"{found.actor} paused it{f': {found.reason}' if found.reason else ''}. No job,"
+            " training or rollout begins until somebody resumes it.",
+            about="",
+            since=found.at,
+        )
+    ]
 
 
 def failing(counts: Iterable[Counted]) -> list[Concern]:

@@ -48,6 +48,8 @@ class Code(StrEnum):
     GATE_FAILED = "gate-failed"
     GATE_INCONCLUSIVE = "gate-inconclusive"
     DRIFT = "drift"
+    JOBS_PAUSED = "jobs-paused"
+    PROPOSAL_OPEN = "proposal-open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,8 @@ _FRESH: Final = (Kind.RAMP, Kind.BAKE)
 class Reconciler:
     """Steps rollouts. For one thread at a time.
 
-    It remembers the evidence of those that it stepped; ``step`` reads what is missing.
+    It remembers the evidence of those that it stepped; ``step`` reads what is missing. While
+    ``still`` is set no step goes forward; harm rolls back, and evidence is counted.
     """
 
     def __init__(self, database: Database, clock: Clock, catalog: Catalog) -> None:
@@ -55,6 +56,7 @@ class Reconciler:
         self._clock = clock
         self._catalog = catalog
         self._memories: dict[str, Memory] = {}
+        self.still = False
 
     def step(self, rollout_id: str) -> DecisionRecord | None:
         """Count what is new and decide after every piece of it, up to the first decision. Returns
@@ -95,6 +97,7 @@ class Reconciler:
             memory = self._memories.get(rollout_id)
             if memory is None or memory.intakes != rollout.intakes:
                 memory = self._memories[rollout_id] = rebuild(unit, rollout)
+            memory.still = self.still
             lost = _lost(unit, spec, rollout)
             news = None if lost else _news(unit, spec, rollout, memory)
         counted = Counted()
@@ -211,7 +214,7 @@ def _decide(rollout: RolloutRecord, memory: Memory, now: datetime) -> Decision:
     else:
         margin = rollout.plan.margin_after(rollout.step)
         decision = decide(rollout.plan, standing, memory.tally.reading(margin))
-    if rollout.state in _STILL and decision.kind not in _ENDS:
+    if (memory.still or rollout.state in _STILL) and decision.kind not in _ENDS:
         return decision._replace(kind=Kind.WAIT, state=rollout.state)
     return decision
 
