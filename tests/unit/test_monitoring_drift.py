@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from inhouse.automation import chores
 from inhouse.core.errors import Unavailable
 from inhouse.core.ids import new_id
 from inhouse.datasets.tables import Snapshot, SnapshotExample
@@ -26,7 +27,7 @@ from inhouse.interactions.record import insert as record_calls
 from inhouse.jobs import queue
 from inhouse.jobs.handler import JobContext
 from inhouse.monitoring import drift_records
-from inhouse.monitoring.attention import Level, Server, concerns
+from inhouse.monitoring.attention import Code, Server, concerns
 from inhouse.monitoring.drift import DriftCheck
 from inhouse.monitoring.drift_answers import answers
 from inhouse.monitoring.drift_distance import (
@@ -42,7 +43,8 @@ from inhouse.monitoring.drift_distance import (
     texts,
     together,
 )
-from inhouse.registry import routes, versions
+from inhouse.registry import versions
+from inhouse.settings import Settings
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec, Unit
@@ -363,7 +365,7 @@ def test_a_unit_counts_once(sqlite_database: Database, clock: FrozenClock) -> No
     assert [one.drifted for one in by_user] == [False]
 
 
-def test_a_model_on_a_route_that_drifted_needs_attention(
+def test_a_model_that_drifted_needs_attention(
     sqlite_database: Database, clock: FrozenClock, tmp_path: Path
 ) -> None:
     rng = Random(21)
@@ -376,9 +378,20 @@ def test_a_model_on_a_route_that_drifted_needs_attention(
         recorder=Recorder(sqlite_database, clock=clock),
         settings_error="",
     )
-    with sqlite_database.write() as unit:
-        assert not [one for one in concerns(unit, server, []) if one.code == "drift"]
-        routes.append(unit, routes.implicit("tone", SPEC.chain), expect=0, at=clock.now())
-        [told] = [one for one in concerns(unit, server, []) if one.code == "drift"]
-    assert (told.about, told.level) == ("tone", Level.WARN)
-    assert "outputs: labels: " in told.text
+    with sqlite_database.read() as unit:
+        found = concerns(unit, server, [], now=clock.now())
+    assert [(one.code, one.about) for one in found] == [(Code.DRIFT, "tone")]
+    assert "up/large" in found[0].text
+
+
+def test_a_server_looks_once_a_day(sqlite_database: Database, clock: FrozenClock) -> None:
+    def queued() -> int:
+        chores.run(sqlite_database, clock, Settings())
+        with sqlite_database.read() as unit:
+            return len(queue.list_jobs(unit, name=drift_records.JOB))
+
+    counts = [queued()]
+    for _ in range(2):
+        clock.advance(86_400)
+        counts += [queued(), queued()]
+    assert counts == [0, 1, 1, 1, 1], "a look that has not ended is enough"
