@@ -16,7 +16,7 @@ from inhouse.core.errors import Unavailable
 from inhouse.core.ids import new_id
 from inhouse.datasets.tables import Snapshot, SnapshotExample
 from inhouse.db.dialects import table_of
-from inhouse.db.unit import Database
+from inhouse.db.unit import Database, WriteUnit
 from inhouse.evaluation import records
 from inhouse.evaluation.compare import Interval
 from inhouse.evaluation.gate import Verdict, VerdictKind
@@ -233,9 +233,11 @@ def test_an_upstream_is_compared_with_its_first_calls(
         assert drift_records.newest(unit, "other") == []
 
 
-def _version(database: Database, clock: FrozenClock, rng: Random) -> versions.Version:
-    snapshot = {
-        "id": new_id(),
+def _snapshot(unit: WriteUnit, clock: FrozenClock, rng: Random) -> str:
+    """200 examples to learn from, the first of them erased."""
+    snapshot_id = new_id()
+    row = {
+        "id": snapshot_id,
         "task": SPEC.name,
         "task_revision": SPEC.revision,
         "content_hash": "0" * 64,
@@ -246,7 +248,7 @@ def _version(database: Database, clock: FrozenClock, rng: Random) -> versions.Ve
     }
     examples = [
         {
-            "snapshot_id": snapshot["id"],
+            "snapshot_id": snapshot_id,
             "position": number,
             "split": "train",
             "input": _text(rng) if number else {"erased": True},
@@ -259,57 +261,48 @@ def _version(database: Database, clock: FrozenClock, rng: Random) -> versions.Ve
         }
         for number in range(200)
     ]
-    with database.write() as unit:
-        unit.execute(insert(table_of(Snapshot)).values(**snapshot))
-        unit.execute(insert(table_of(SnapshotExample)), examples)
-        version = versions.register(
-            unit,
-            task=SPEC.name,
-            task_revision=SPEC.revision,
-            artifact=SPEC.name,
-            store_version="20260101T000000Z-0badcafe",
-            manifest_digest="sha256:00",
-            recipe="encoder-head.v1",
-            run_id=None,
-            snapshot_id=str(snapshot["id"]),
-            at=clock.now(),
-        )
-        begun = records.begin(
-            unit,
-            task=SPEC.name,
-            task_revision=SPEC.revision,
-            candidate=version.reference,
-            version_id=version.id,
-            snapshot_id=str(snapshot["id"]),
-            settings={},
-            at=clock.now(),
-        )
-        said = tuple(Answer(output={"label": "bad" if n % 4 == 0 else "good"}) for n in range(80))
-        result = Result(
-            reference=version.reference,
-            role="candidate",
-            about="",
-            answers=said,
-            scores=(1.0,) * len(said),
-            figures={"score": Interval(1.0, 1.0, 1.0)},
-            latency=None,
-        )
-        records.finish(
-            unit,
-            begun.id,
-            results=[result],
-            comparisons=[],
-            verdict=Verdict(kind=VerdictKind.PASS, reasons=()),
-            at=clock.now(),
-        )
-    return version
+    unit.execute(insert(table_of(Snapshot)).values(**row))
+    unit.execute(insert(table_of(SnapshotExample)), examples)
+    return str(snapshot_id)
+
+
+def _version(unit: WriteUnit, clock: FrozenClock, snapshot_id: str) -> None:
+    """A version that answered "bad" to every fourth of 80 test examples."""
+    about = {"task": SPEC.name, "task_revision": SPEC.revision, "snapshot_id": snapshot_id}
+    version = versions.register(
+        unit,
+        **about,
+        artifact=SPEC.name,
+        store_version="20260101T000000Z-0badcafe",
+        manifest_digest="sha256:00",
+        recipe="encoder-head.v1",
+        run_id=None,
+        at=clock.now(),
+    )
+    name = version.reference
+    begun = records.begin(
+        unit, **about, candidate=name, version_id=version.id, settings={}, at=clock.now()
+    )
+    said = tuple(Answer(output={"label": "bad" if n % 4 == 0 else "good"}) for n in range(80))
+    result = Result(
+        reference=name,
+        role="candidate",
+        about="",
+        answers=said,
+        scores=(1.0,) * len(said),
+        figures={"score": Interval(1.0, 1.0, 1.0)},
+        latency=None,
+    )
+    passed = Verdict(kind=VerdictKind.PASS, reasons=())
+    records.finish(unit, begun.id, results=[result], comparisons=[], verdict=passed, at=clock.now())
 
 
 def test_an_own_version_is_compared_with_its_examples_and_its_evaluation(
     sqlite_database: Database, clock: FrozenClock
 ) -> None:
     rng, check = Random(11), _check(sqlite_database, clock)
-    _version(sqlite_database, clock, rng)
+    with sqlite_database.write() as unit:
+        _version(unit, clock, _snapshot(unit, clock, rng))
     _calls(sqlite_database, clock, rng, 120, bad=0.25)
     [waiting], skipped = check.look(SPEC)
     assert (waiting.reference, waiting.outputs, waiting.drifted) == ("tone@1", None, False)
