@@ -159,6 +159,8 @@ def way(concern: Concern, period: Period) -> Way | None:
             return Way(f"/training/{about}", "Open run")
         case "gate-failed" | "gate-inconclusive":
             return Way(f"/evaluations/{about}", "Open evaluation")
+        case "drift":
+            return Way(f"/tasks/{about}", "Open task")
         case "version-damaged":
             return Way("/versions", "Open versions")
         case _:
