@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from inhouse.core.errors import InhouseError
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway.mirror import Mirror
 from inhouse.registry.routes import Route, all_current, implicit
@@ -59,6 +58,6 @@ class RouteTable:
             for reference in (route.pin, route.candidate if route.weight_bp else None):
                 if reference and reference not in self._warmed:
                     self._warmed.add(reference)
-                    with suppress(InhouseError):
+                    with suppress(Exception):  # whatever it dies of, routes must be followed
                         self._warm(reference)
         return {**self._declared, **{route.task: route for route in stored}}
