@@ -11,10 +11,14 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    alerts,
+    audit,
     breakers,
     contents,
     datasets,
+    drift,
     evaluations,
+    experiments,
     health,
     independence,
     interactions,
@@ -60,9 +64,13 @@ _AREAS = (
     evaluations,
     routes,
     rollouts,
+    experiments,
+    audit,
+    drift,
     jobs,
     independence,
     health,
+    alerts,
     settings,
     breakers,
     upstreams,

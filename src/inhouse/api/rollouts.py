@@ -32,7 +32,8 @@ def list_rollouts(
 def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDetail:
     """Begin to move a task to a candidate."""
     spec = app.catalog.get(request.task)
-    plan = plan_of(app.settings.tasks[spec.name].rollout)
+    asked = {} if request.shadow is None else {"shadow_inputs": request.shadow}
+    plan = plan_of(app.settings.tasks[spec.name].rollout, **asked)
     with app.database.write() as unit:
         rollout = steer.start(
             unit,

@@ -29,6 +29,12 @@ def start(
     replace: Annotated[
         bool, typer.Option("--replace", help="Abort the rollout that runs, if one does.")
     ] = False,
+    shadow: Annotated[
+        int | None,
+        typer.Option(
+            "--shadow", min=0, help="Copy at most so many calls to it before it gets any; 0: none."
+        ),
+    ] = None,
     reason: Why = "",
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +45,8 @@ def start(
 
     context = open_context()
     spec = context.app.catalog.get(task)
-    plan = plan_of(context.app.settings.tasks[spec.name].rollout)
+    asked = {} if shadow is None else {"shadow_inputs": shadow}
+    plan = plan_of(context.app.settings.tasks[spec.name].rollout, **asked)
     with context.app.database.write() as unit:
         begun = steer.start(
             unit,
@@ -107,6 +114,7 @@ def rollback(task: str, reason: Why = "", as_json: AsJson = False) -> None:
 def history(
     task: str,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many rollouts.")] = 10,
+    rollout_id: Annotated[str, typer.Option("--id", help="Only this rollout.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Rollouts of a task, newest first, with every decision and its reasons."""
@@ -117,8 +125,8 @@ def history(
     context = open_context()
     name = context.app.catalog.get(task).name
     with context.app.database.read() as unit:
-        found = records.list_rollouts(unit, name, limit)
-        told = [tell(unit, one.id) for one in found]
+        found = [one.id for one in records.list_rollouts(unit, name, limit)]
+        told = [tell(unit, one) for one in ([rollout_id] if rollout_id else found)]
     if as_json:
         context.print_json([plain_told(one) for one in told])
         return

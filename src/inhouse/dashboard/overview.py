@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from inhouse.dashboard import overview_view as view
 from inhouse.dashboard.shell import Page, Reading
-from inhouse.monitoring.attention import Server
 from inhouse.monitoring.overview import Overview, Period, overview
 
 router = APIRouter()
@@ -42,11 +41,12 @@ def period_of(page: Page) -> Period:
 
 def _look(page: Page, period: Period) -> Overview:
     app = page.app
-    server = Server(
-        breakers=app.breakers,
-        store=app.store,
-        recorder=app.recorder,
-        settings_error=page.site.reloading.state.error,
-    )
     with app.database.read() as unit:
-        return overview(unit, app.catalog.all(), server, now=app.clock.now(), period=period)
+        return overview(
+            unit,
+            app.catalog.all(),
+            app.standing(),
+            now=app.clock.now(),
+            period=period,
+            upstreams=app.settings.upstreams,
+        )

@@ -17,8 +17,12 @@ from inhouse.dashboard import tasks_view as view
 from inhouse.dashboard.shell import Calling, Operating, Page, Reading, whole_number
 from inhouse.gateway.entry import Call, Outcome
 from inhouse.monitoring import traffic
+from inhouse.monitoring.figures import figures
+from inhouse.monitoring.overview import Period, hours_of
+from inhouse.monitoring.readiness import readiness
 from inhouse.registry import move, routes, versions
 from inhouse.registry.routes import Route
+from inhouse.rollout.declared import plan_of
 from inhouse.tasks.spec import TaskSpec
 
 router = APIRouter()
@@ -138,10 +142,13 @@ def roll_back(name: str, page: Operating) -> Response:
 
 def _context(page: Page, name: str) -> dict[str, Any]:
     app = page.app
-    spec, until = app.catalog.get(name), app.clock.now()
-    since = until - timedelta(days=DAYS)
+    spec = app.catalog.get(name)
+    plan = plan_of(app.settings.tasks[spec.name].rollout)
     with app.database.read() as unit:
-        counted = traffic.of_tasks(unit, since, until, spec.name)
+        found = figures(unit, spec, hours_of(Period.WEEK, app.clock.now()))
+        ready = readiness(
+            unit, spec, plan, clock=app.clock, breakers=app.breakers.states(), found=found
+        )
         history = routes.history(unit, spec.name, _HISTORY)
         own = versions.list_versions(unit, spec.name)
     route = history[0] if history else routes.implicit(spec.name, spec.chain)
@@ -155,7 +162,11 @@ def _context(page: Page, name: str) -> dict[str, Any]:
         "route": route,
         "shares": view.shares(route),
         "history": view.history_of([*history, routes.implicit(spec.name, spec.chain)]),
-        "traffic": counted.get(spec.name) or traffic.nothing(spec.name, since, until),
+        "figures": found,
+        "total": found.total,
+        "ready": ready,
+        "ready_badge": view.READY[ready.state],
+        "ready_badges": view.READY,
         "days": DAYS,
         "models": [*callable_versions, *spec.chain],
         "candidates": _candidates(spec, route, callable_versions),

@@ -15,7 +15,8 @@ class Interaction(Base):
     """A call: input, route, output, latency, cost.
 
     ``task`` is null for a free chat. ``status`` is answered, flagged (the caller got the task's
-    ``on_failure`` value) or failed. ``arm`` is incumbent, candidate, pinned or forced. ``attempts``
+    ``on_failure`` value) or failed. ``arm`` is incumbent, candidate, pinned, forced, imported, or
+    shadow: a candidate answered a copy of the call ``shadow_of``, for nobody to see. ``attempts``
     is the route trace: a list of {reference, ok, code, latency_ms}. ``input`` is what was sent to
     the model. ``raw`` is what a general model really said. ``cost`` is in the currency of the
     configured prices. ``unit`` and ``subject`` are salted hashes.
