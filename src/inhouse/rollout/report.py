@@ -109,7 +109,8 @@ def _bar(row: Summary, bar: BarResult) -> str:
     word = "**missed**" if bar.refuted else "holds" if bar.proven else "not refuted"
     share = bar.missed / bar.runs
     upper = f"{bar.upper:.2%}" if bar.false else ""
-    return f"| {row.truth} | {bar.words} | {bar.runs:,} | {bar.missed:,} ({share:.1%}) | {upper} | {word} |"
+    missed = f"{bar.missed:,} ({share:.1%})"
+    return f"| {row.truth} | {bar.words} | {bar.runs:,} | {missed} | {upper} | {word} |"
 
 
 def _percent(count: int, summary: Summary) -> str:
