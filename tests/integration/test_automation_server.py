@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from inhouse.api.serve import ServerHandle, serve_in_thread
+from inhouse.automation import records
 from inhouse.bootstrap import App, bootstrap
 from inhouse.cli.main import app as cli
 from inhouse.datasets.ingest import import_file
@@ -19,6 +22,7 @@ from inhouse.gateway import keys
 from inhouse.gateway.keys import Role
 from inhouse.settings import load_settings
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "let-it-run.md"
 TOML = """
 [server]
 workers = 0
@@ -112,6 +116,22 @@ def test_proposals_over_http_and_by_command(app: App, http: httpx.Client) -> Non
     assert worked.error is None
     assert http.get(path).json()["result"]["run_id"] == worked.result["run_id"]  # type: ignore[index]
     assert http.get(f"/v1/automation/proposals/{accepted['result']['job_id']}").status_code == 404
+
+
+def test_the_commands_of_the_page(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of the how-to, in its order: the accepted proposal cannot be declined then."""
+    app.conductor.tick()
+    with app.database.read() as unit:
+        [proposal] = records.list_proposals(unit)
+    monkeypatch.chdir(app.settings.folder)
+    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    commands = [shlex.split(line)[2:] for line in "".join(blocks).splitlines()]
+    assert len(commands) >= 8
+    for command in commands:
+        words = [proposal.id if word == "ID" else word for word in command]
+        done = CliRunner().invoke(cli, ["--dir", ".", *words])
+        is_late = words[:2] == ["automation", "decline"]
+        assert bool(done.exit_code) is is_late, (words, done.output, done.exception)
 
 
 def test_who_may_read_and_who_may_decide(app: App, http: httpx.Client) -> None:
