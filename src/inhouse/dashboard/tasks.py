@@ -19,6 +19,7 @@ from inhouse.gateway.entry import Call, Outcome
 from inhouse.monitoring import traffic
 from inhouse.registry import move, routes, versions
 from inhouse.registry.routes import Route
+from inhouse.rollout.halt import halt
 from inhouse.tasks.spec import TaskSpec
 
 router = APIRouter()
@@ -51,12 +52,10 @@ def show_all(page: Reading) -> Response:
 
 @router.post("/tasks/rollback")
 def roll_back_all(page: Operating) -> Response:
-    """The kill switch: every task back to its incumbent."""
+    """The kill switch: every task back to its incumbent, every rollout aborted."""
     app, reason = page.app, page.reason()
     with app.database.write() as unit:
-        moved = move.rollback_all(
-            unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now()
-        )
+        moved = halt(unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now())
     app.routes.refresh()
     told = ", ".join(route.task for route in moved)
     toast = f"Back to their incumbents: {told}" if told else "Every task had its incumbent already"

@@ -44,7 +44,8 @@ class Reading(NamedTuple):
 
     ``outcomes``: of the guardrail that has most. ``candidate``: the candidate's calls, or users.
     ``harm``, ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the
-    evidence for the margin that was asked for, of the metric where it is least.
+    evidence for the margin that was asked for, of the metric where it is least. ``certified``: the
+    smallest margin of the plan that is certified for all of them; 1 when none is.
     """
 
     outcomes: int
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     certificate: float
     thresholds: tuple[ThresholdReading, ...]
     guardrails: tuple[GuardrailReading, ...]
+    certified: float = 1.0
 
 
 class ShadowReading(NamedTuple):
@@ -158,9 +160,7 @@ class Evidence:
         """Everything as it stands, with the certificate for ``margin`` (one of the plan's)."""
         parts = tuple(part.reading() for part in self._parts.values())
         acting = [part for part in parts if part.acts]
-        certificates = (
-            part.safety.best(margin) for part in self._parts.values() if part.safety is not None
-        )
+        certificates = [part.safety for part in self._parts.values() if part.safety is not None]
         return Reading(
             outcomes=max(part.outcomes for part in parts),
             candidate=self._candidate,
@@ -168,12 +168,13 @@ class Evidence:
             fresh=average([part.fresh for part in acting]),
             usual=average([part.usual for part in acting]),
             mismatch=self._mismatch.evidence,
-            certificate=min(certificates),
+            certificate=min(one.best(margin) for one in certificates),
             thresholds=tuple(
                 ThresholdReading(name, one.count, one.estimate, one.limit, one.evidence)
                 for name, one in self._limits.items()
             ),
             guardrails=parts,
+            certified=max(one.certified for one in certificates),
         )
 
     def _count(self, metric: Metric, candidate: bool, weight: float, bad: float) -> None:

@@ -161,6 +161,11 @@ def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
     return found
 
 
+def split_of(rollout: RolloutRecord, first_revision: int) -> list[ColumnElement[bool]]:
+    """What is true of outcomes of the two arms of a rollout."""
+    return [*_of(rollout, first_revision), _is_split()]
+
+
 def _of(rollout: RolloutRecord, first_revision: int) -> list[ColumnElement[bool]]:
     return [
         _outcome.c.task == rollout.task,

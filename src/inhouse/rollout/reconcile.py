@@ -17,16 +17,9 @@ from inhouse.core.errors import Conflict, Invalid, NotFound
 from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.registry import move, routes
 from inhouse.rollout import intake, records
-from inhouse.rollout.decide import (
-    Check,
-    Decision,
-    Kind,
-    Standing,
-    abort,
-    decide,
-    decide_shadow,
-)
+from inhouse.rollout.decide import Check, Decision, Kind, abort
 from inhouse.rollout.enact import Act, Taken, enact, note
+from inhouse.rollout.outlook import is_shadow, weigh
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
 from inhouse.rollout.tally import Tally, as_json
@@ -227,21 +220,10 @@ def _count(
 
 
 def _decide(rollout: RolloutRecord, memory: _Memory, now: datetime) -> Decision:
-    """A clock that jumped back gives no negative times, one that jumped ahead at most an end of a
-    wait: every move needs its evidence besides."""
-    standing = Standing(
-        rollout.state,
-        rollout.step,
-        rollout.candidate_before,
-        max(0.0, (now - rollout.step_at).total_seconds()),
-        max(0.0, (now - memory.fresh_at).total_seconds()),
-        superseded=rollout.superseded_by is not None,
-    )
-    if _is_shadow(rollout):
-        decision = decide_shadow(rollout.plan, standing, memory.tally.shadow())
-    else:
-        margin = rollout.plan.margin_after(rollout.step)
-        decision = decide(rollout.plan, standing, memory.tally.reading(margin))
+    margin = rollout.plan.margin_after(rollout.step)
+    tally = memory.tally
+    reading = tally.shadow() if is_shadow(rollout) else tally.reading(margin)
+    decision = weigh(rollout, reading, fresh_at=memory.fresh_at, now=now)
     if rollout.state in _STILL and decision.kind not in _ENDS:
         return decision._replace(kind=Kind.WAIT, state=rollout.state)
     return decision
@@ -283,13 +265,9 @@ def _taken(rollout: RolloutRecord, memory: _Memory, counted: _Counted) -> Taken:
 
 
 def _reading(rollout: RolloutRecord, tally: Tally) -> dict[str, Any]:
-    if _is_shadow(rollout):
+    if is_shadow(rollout):
         return as_json(tally.shadow())
     return as_json(tally.reading(rollout.plan.margin_after(rollout.step)))
-
-
-def _is_shadow(rollout: RolloutRecord) -> bool:
-    return RolloutState.SHADOWING in (rollout.state, rollout.stopped_from)
 
 
 def _lost(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord) -> Check | None:

@@ -269,6 +269,11 @@ def add_decision(
     return _decision(unit.execute(found).one())
 
 
+def label_of(stored: list[Any]) -> LabelRecord:
+    """A label as an intake keeps it."""
+    return LabelRecord(**dict(zip(LabelRecord.__slots__, stored, strict=True)))
+
+
 def add_intake(
     unit: WriteUnit,
     rollout_id: str,
@@ -320,6 +325,4 @@ def _decision(row: Row[Any]) -> DecisionRecord:
 
 def _intake(row: Row[Any]) -> IntakeRecord:
     fields = dict(row._mapping)
-    names = LabelRecord.__slots__
-    labels = (LabelRecord(**dict(zip(names, one, strict=True))) for one in fields["labels"])
-    return IntakeRecord(**{**fields, "labels": tuple(labels)})
+    return IntakeRecord(**{**fields, "labels": tuple(map(label_of, fields["labels"]))})
