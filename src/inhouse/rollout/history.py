@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Integer, Row, Text, case, cast, func, select, type_coerce
+from sqlalchemy import Integer, Row, Text, and_, case, cast, func, select, type_coerce
 
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.interactions.tables import Outcome
 from inhouse.rollout import intake, records
-from inhouse.rollout.records import RolloutRecord
+from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tables import RolloutDecision, RolloutIntake
 
 MOST: Final = 300
@@ -84,6 +84,20 @@ def readings(unit: ReadUnit, rollout_id: str, most: int = MOST) -> list[Moment]:
         Moment(number=row.number, at=row.created_at, reading=row.reading)
         for row in unit.execute(statement)
     ]
+
+
+def last_decisions(unit: ReadUnit, rollout_ids: Sequence[str]) -> dict[str, DecisionRecord]:
+    """The newest decision of each rollout, by its id."""
+    of = _decisions.c.rollout_id
+    newest = (
+        select(of, func.max(_decisions.c.number).label("number"))
+        .where(of.in_(rollout_ids))
+        .group_by(of)
+        .subquery()
+    )
+    same = and_(of == newest.c.rollout_id, _decisions.c.number == newest.c.number)
+    found = map(records.decision_of, unit.execute(select(_decisions).join(newest, same)))
+    return {one.rollout_id: one for one in found}
 
 
 def shadow_of(unit: ReadUnit, rollout_id: str) -> ShadowFound | None:

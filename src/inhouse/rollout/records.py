@@ -150,7 +150,7 @@ def decisions(unit: ReadUnit, rollout_id: str) -> list[DecisionRecord]:
         .where(_decisions.c.rollout_id == rollout_id)
         .order_by(_decisions.c.number)
     )
-    return [_decision(row) for row in unit.execute(statement)]
+    return [decision_of(row) for row in unit.execute(statement)]
 
 
 def intakes(unit: ReadUnit, rollout_id: str) -> list[IntakeRecord]:
@@ -266,7 +266,7 @@ def add_decision(
     found = select(_decisions).where(
         _decisions.c.rollout_id == rollout.id, _decisions.c.number == row["number"]
     )
-    return _decision(unit.execute(found).one())
+    return decision_of(unit.execute(found).one())
 
 
 def label_of(stored: list[Any]) -> LabelRecord:
@@ -311,7 +311,8 @@ def _rollout(row: Row[Any]) -> RolloutRecord:
     )
 
 
-def _decision(row: Row[Any]) -> DecisionRecord:
+def decision_of(row: Row[Any]) -> DecisionRecord:
+    """A row of the decisions."""
     fields = dict(row._mapping)
     return DecisionRecord(
         **{
