@@ -12,7 +12,7 @@ from inhouse.dashboard.axes import time_axis
 from inhouse.dashboard.charts import AreaChart, area_chart
 from inhouse.dashboard.figures import number, percent, plural
 from inhouse.dashboard.frames import Framing
-from inhouse.monitoring.attention import Concern, Level
+from inhouse.monitoring.concern import Concern, Level
 from inhouse.monitoring.overview import Overview, Period, Slot, TaskSummary
 from inhouse.registry.routes import FULL
 
@@ -159,10 +159,22 @@ def way(concern: Concern, period: Period) -> Way | None:
             return Way(f"/training/{about}", "Open run")
         case "gate-failed" | "gate-inconclusive":
             return Way(f"/evaluations/{about}", "Open evaluation")
+        case "rollout-held" | "rollout-paused" | "rollout-rolled-back" | "rollout-aborted":
+            return Way(f"/rollouts/{about}", "Open rollout")
+        case "job-failed":
+            return Way(f"/v1/jobs/{about}", "See job")
+        case "candidate-waits":
+            return Way(rollout_form(concern.about), "Start rollout")
         case "version-damaged":
             return Way("/versions", "Open versions")
         case _:
             return None
+
+
+def rollout_form(reference: str) -> str:
+    """The form that starts a rollout of an own version."""
+    task = parse_reference(reference).name
+    return "/rollouts/new?" + urlencode({"task": task, "candidate": reference})
 
 
 def version_path(reference: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -25,9 +26,10 @@ from inhouse.registry import routes, versions
 from inhouse.rollout import history, records, steer
 from inhouse.rollout.declared import adjusted, plan_of
 from inhouse.rollout.follow import look, stream
-from inhouse.rollout.guardrails import Reading as Evidence
-from inhouse.rollout.outlook import is_shadow, outlook
+from inhouse.rollout.guardrails import ShadowReading
+from inhouse.rollout.outlook import outlook
 from inhouse.rollout.plan import RolloutState
+from inhouse.rollout.reconcile import ACTOR
 from inhouse.rollout.records import RolloutRecord
 from inhouse.rollout.tally import from_json
 from inhouse.rollout.tell import tell, weight_of
@@ -101,41 +103,27 @@ def show(rollout_id: str, page: Reading) -> Response:
         rollout = told.rollout
         waits = outlook(unit, rollout, now)
         moments = history.readings(unit, rollout_id)
-        found = history.arms(unit, rollout)
         shadow = history.shadow_of(unit, rollout_id)
-        costs = _costs(unit, rollout, page)
-    reading = _evidence(waits.reading if waits else told.reading)
-    weight = weight_of(rollout)
-    arms, bounds = view.arm_rows(rollout, found, weight, costs)
-    word = say.BADGES[rollout.state][1]
+        found, costs = history.arms(unit, rollout), _costs(unit, rollout, page)
+    arms, bounds = view.arm_rows(rollout, found, weight_of(rollout), costs)
     return page.render(
         "rollouts/show.html",
-        title=f"{say.weight(weight)} {rollout.candidate}"
-        if not rollout.is_over
-        else f"{word}: {rollout.candidate}",
+        title=say.title(rollout),
         nav="rollouts",
         rollout=rollout,
         badge=say.BADGES[rollout.state],
-        heading=say.heading(rollout),
         sentence=say.sentence(rollout, waits, told.decisions[-1]),
-        steps=say.steps(rollout),
-        tiles=view.tiles(rollout, waits, reading, now),
         drawn=charts_of(rollout, told.decisions, moments, now),
-        checks=view.checks(rollout, waits.checks if waits else ()),
-        stops=view.checks(rollout, waits.stops if waits else ()),
-        guardrails=view.guardrail_rows(reading, rollout.plan),
-        limits=view.limit_rows(reading, rollout.plan),
+        checks=say.check_rows(rollout, waits.checks if waits else ()),
+        stops=say.check_rows(rollout, waits.stops if waits else ()),
         arms=arms,
         bounds=bounds,
         log=view.log(told.decisions),
-        facts=say.facts(rollout),
         shadow=shadow,
-        in_shadow=is_shadow(rollout),
-        now=now,
         say=say,
         version_path=version_path,
-        stopped=rollout.stopped_from is not None,
         pausable=rollout.state in (*view.RUNNING, RolloutState.HELD),
+        **_figures(rollout, waits.reading if waits else told.reading, now),
     )
 
 
@@ -239,14 +227,22 @@ def _line(rollout: RolloutRecord, last: Mapping[str, records.DecisionRecord]) ->
         "badge": say.BADGES[rollout.state],
         "weight_bp": weight_of(rollout),
         "last": made,
-        "words": say.told(made, view.ACTOR)[0],
+        "words": say.told(made, ACTOR)[0],
     }
 
 
-def _evidence(found: Any) -> Evidence | None:
-    """The evidence of a ramp, None while there is none."""
-    read = from_json(found) if isinstance(found, dict) else found
-    return read if isinstance(read, Evidence) else None
+def _figures(rollout: RolloutRecord, stored: Any, now: datetime) -> dict[str, Any]:
+    """The tiles and tables of a reading, which is that of a shadow or of a ramp."""
+    reading = from_json(stored) if isinstance(stored, dict) else stored
+    if isinstance(reading, ShadowReading):
+        tiles = view.shadow_tiles(rollout, reading, now)
+        return {"tiles": tiles, "guardrails": [], "limits": [], "in_shadow": True}
+    return {
+        "tiles": view.tiles(rollout, reading, now),
+        "guardrails": view.guardrail_rows(reading, rollout.plan),
+        "limits": view.limit_rows(reading, rollout.plan),
+        "in_shadow": False,
+    }
 
 
 def _costs(unit: ReadUnit, rollout: RolloutRecord, page: Page) -> dict[str, float]:

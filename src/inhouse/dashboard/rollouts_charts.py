@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from inhouse.dashboard.axes import Point, time_axis
+from inhouse.dashboard.axes import Point, Tick, time_axis
 from inhouse.dashboard.charts import Dot, Event, LineChart, Rule, Series, line_chart
 from inhouse.dashboard.figures import number
 from inhouse.dashboard.frames import Framing
-from inhouse.dashboard.rollouts_words import KINDS, METRICS, evidence, weight
+from inhouse.dashboard.rollouts_words import KINDS, evidence, weight
 from inhouse.rollout.history import Moment
+from inhouse.rollout.outlook import is_shadow
 from inhouse.rollout.plan import Metric, Plan, RolloutState
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 
@@ -25,6 +27,13 @@ _LOOKS: Final[Mapping[str, str]] = {
     "hold": "external",
     "roll_back": "bad",
     "abort": "bad",
+}
+_SHORT: Final[Mapping[Metric, str]] = {
+    Metric.SUCCESS: "failed",
+    Metric.CORRECT: "wrong",
+    Metric.ERROR: "error",
+    Metric.P95: "p95",
+    Metric.P99: "p99",
 }
 _FRESH: Final = ("ramp", "bake")
 
@@ -48,6 +57,16 @@ class _Story:
         return Framing(
             title=title, unit=unit, finding=finding, json=path, x_name="Time", named=_moment, **more
         )
+
+    @property
+    def baked_at(self) -> float:
+        """When the bake period began; its evidence begins anew, and certifies nothing."""
+        found = [one.created_at.timestamp() for one in self.decisions if one.kind == "bake"]
+        return found[0] if found else math.inf
+
+    def is_baked(self, at: datetime) -> bool:
+        """Whether a moment lies in the bake period."""
+        return at.timestamp() > self.baked_at
 
     def marks(self) -> list[Event]:
         """Every change of the weight, without words."""
@@ -83,7 +102,7 @@ def _weights(story: _Story) -> LineChart:
         height=140,
         written=lambda percent: f"{percent:g} %",
     )
-    return line_chart(
+    drawn = line_chart(
         framing,
         [Series(name="", points=points, is_fill=True)],
         across=time_axis(*story.bounds),
@@ -91,6 +110,7 @@ def _weights(story: _Story) -> LineChart:
         bounds=(0.0, 100.0),
         x_bounds=story.bounds,
     )
+    return replace(drawn, down=(Tick(0, "100 %"), Tick(50, "50 %"), Tick(100, "0 %")))
 
 
 def _loss(story: _Story) -> LineChart:
@@ -100,11 +120,11 @@ def _loss(story: _Story) -> LineChart:
     certified = [
         (one.at.timestamp(), float(one.reading.get("certified", 1.0)))
         for one in story.moments
-        if "candidate" in one.reading
+        if "candidate" in one.reading and not story.is_baked(one.at)
     ]
     known = [(at, value) for at, value in certified if value < 1.0]
     newest = certified[-1][1] if certified else 1.0
-    if known and not story.rollout.is_over:
+    if known:
         known.append((story.bounds[1], known[-1][1]))
     needed = limits[-1][1] if limits else plan.margin_after(story.rollout.step)
     now = f"certified at most {number(newest, 3)}" if newest < 1.0 else "nothing certified yet"
@@ -115,7 +135,7 @@ def _loss(story: _Story) -> LineChart:
         height=180,
         digits=3,
     )
-    over = story.rollout.is_over
+    over = story.rollout.is_over or story.baked_at < math.inf
     lines = [
         Series(name="certified", points=_stairs(known), note="at most"),
         Series(
@@ -137,12 +157,13 @@ def _loss(story: _Story) -> LineChart:
 
 def _harm(story: _Story) -> LineChart:
     limit = 1.0 / story.rollout.plan.false_rollback
-    series = [_line(story, "harm", "average", "bad"), _line(story, "fresh", "fresh", "limit")]
+    name = "harm" if is_shadow(story.rollout) else "average"
+    series = [_line(story, "harm", name, "bad"), _line(story, "fresh", "fresh", "limit")]
     for metric in story.rollout.plan.guardrails:
         points = _of_metric(story, metric)
         if points and len(story.rollout.plan.guardrails) > 1:
-            name = METRICS[metric].lower()
-            series.append(Series(name=name, points=points, look="general", is_thin=True))
+            one = Series(name=_SHORT[metric], points=points, look="general", is_thin=True)
+            series.append(one)
     last = series[0].points[-1][1]
     framing = story.framing(
         "Evidence of harm",
@@ -160,7 +181,7 @@ def _certificate(story: _Story) -> LineChart:
     last = series[0].points[-1][1]
     framing = story.framing(
         "Evidence that it is not worse",
-        "e-value on a log scale; every step asks for a smaller margin, so it drops",
+        "e-value on a log scale; what is certified stays, later steps ask for a smaller margin",
         f"The evidence is {evidence(last)}; a step needs {number(needed)}",
         height=180,
         written=evidence,
@@ -185,24 +206,30 @@ def _log(story: _Story, framing: Framing, series: Sequence[Series], rule: Rule) 
 
 def _line(story: _Story, field: str, name: str, look: str) -> Series:
     """A field of the readings; where the evidence begins anew, from 1 on."""
+    fresh = ("ramp",) if field == "certificate" else _FRESH
     start = 1.0 if field != "fresh" else _FLOOR
     points = [
         (one.at.timestamp(), max(_FLOOR, float(one.reading[field])))
         for one in story.moments
-        if field in one.reading
+        if field in one.reading and not (field == "certificate" and story.is_baked(one.at))
     ]
-    anew = [one.created_at.timestamp() for one in story.decisions if one.kind in _FRESH]
+    if field == "certificate" and points and story.baked_at < math.inf:
+        points.append((story.bounds[1], points[-1][1]))
+    anew = [one.created_at.timestamp() for one in story.decisions if one.kind in fresh]
     points += [(at, start) for at in anew if any(x > at for x, _ in points)]
     return Series(name=name, points=sorted(points), look=look, is_thin=field == "fresh")
 
 
 def _of_metric(story: _Story, metric: Metric) -> list[Point]:
-    return [
-        (one.at.timestamp(), max(_FLOOR, float(part["harm"])))
+    found = [
+        (one.at.timestamp(), part)
         for one in story.moments
         for part in one.reading.get("guardrails", ())
-        if part["metric"] == metric and part["outcomes"]
+        if part["metric"] == metric
     ]
+    if not any(part["outcomes"] for _, part in found):
+        return []
+    return [(at, max(_FLOOR, float(part["harm"]))) for at, part in found]
 
 
 def _limits(story: _Story) -> list[Point]:
@@ -211,7 +238,7 @@ def _limits(story: _Story) -> list[Point]:
     found = [
         (one.created_at.timestamp(), plan.margin_after(one.step))
         for one in story.decisions
-        if one.state in (RolloutState.RAMPING, RolloutState.BAKING)
+        if one.state is RolloutState.RAMPING
     ]
     return [*found, (story.bounds[1], found[-1][1])] if found else []
 

@@ -10,12 +10,10 @@ from typing import Any, Final
 from inhouse.core.errors import Invalid
 from inhouse.dashboard import rollouts_words as say
 from inhouse.dashboard.charts import span
-from inhouse.dashboard.figures import NOT_MEASURED, number, percent
+from inhouse.dashboard.figures import NOT_MEASURED, number, percent, plural
 from inhouse.evaluation.report import wilson
-from inhouse.rollout.decide import Check
-from inhouse.rollout.guardrails import Reading
+from inhouse.rollout.guardrails import Reading, ShadowReading
 from inhouse.rollout.history import Arm
-from inhouse.rollout.outlook import Outlook
 from inhouse.rollout.plan import Plan, RolloutState
 from inhouse.rollout.reconcile import ACTOR
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
@@ -36,12 +34,11 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardrailRow:
-    """A guardrail: its evidence of harm, the part that is fresh, and how it looks."""
+    """A guardrail: its evidence of harm, what it comes from, and how it looks."""
 
     name: str
-    outcomes: int
     harm: str
-    fresh: str
+    note: str
     badge: tuple[str, str]
 
 
@@ -114,43 +111,73 @@ def plan_changes(declared: RolloutSettings, sent: Mapping[str, str]) -> dict[str
     return found
 
 
-def tiles(
-    rollout: RolloutRecord, waits: Outlook | None, reading: Reading | None, now: datetime
-) -> list[Tile]:
+def tiles(rollout: RolloutRecord, reading: Reading | None, now: datetime) -> list[Tile]:
     """The four figures at the top."""
-    plan = rollout.plan
-    harm = number(1.0 / plan.false_rollback)
-    limit = f"next step needs {number(plan.margin_after(rollout.step), 3)}"
-    certified = 1.0 if reading is None else reading.certified
-    counted = 0 if reading is None else reading.outcomes
-    at_step = say.age((now - rollout.step_at).total_seconds())
+    horizon = number(rollout.plan.horizon)
+    counted, of_candidate = (0, 0) if reading is None else (reading.outcomes, reading.candidate)
     return [
-        Tile(
-            name="Certified loss",
-            figure=f"≤ {number(certified, 3)}" if certified < 1.0 else NOT_MEASURED,
-            note=f"{limit}; margin {number(plan.margin, 3)}"
-            if certified < 1.0
-            else f"nothing certified yet; {limit}",
-        ),
+        _certified(rollout, 1.0 if reading is None else reading.certified),
         Tile(
             name="Evidence of harm",
             figure=NOT_MEASURED if reading is None else say.evidence(reading.harm),
-            note=f"rolls back at {harm}",
+            note=f"rolls back at {number(1.0 / rollout.plan.false_rollback)}",
         ),
         Tile(
             name="Outcomes counted",
             figure=number(counted),
-            unit="" if reading is None else f"{number(reading.candidate)} of the candidate",
-            note=f"held without a verdict at {number(plan.horizon)}",
+            unit=f"{number(of_candidate)} candidate",
+            note="since the bake period began"
+            if say.is_baked(rollout)
+            else f"held at {horizon} without a verdict",
+        ),
+        _pace(rollout, now),
+    ]
+
+
+def shadow_tiles(rollout: RolloutRecord, found: ShadowReading, now: datetime) -> list[Tile]:
+    """The four figures while a shadow answers copies of calls."""
+    plan = rollout.plan
+    return [
+        Tile(
+            name="Evidence: not worse",
+            figure=say.evidence(found.certificate),
+            note=f"calls follow at {number(1.0 / plan.false_promotion)}; "
+            f"margin {number(plan.margin, 3)}",
         ),
         Tile(
-            name="Took" if waits is None else "At this step",
-            figure=say.since(rollout, now) if waits is None else at_step,
-            note=f"ended after step {rollout.step + 1}"
-            if waits is None
-            else f"began {say.since(rollout, now)} ago",
+            name="Evidence of harm",
+            figure=say.evidence(found.harm),
+            note=f"ends it at {number(1.0 / plan.false_rollback)}",
         ),
+        Tile(
+            name="Inputs, both answered",
+            figure=number(found.inputs),
+            note=f"held at {number(plan.shadow_inputs)} without a verdict",
+        ),
+        _pace(rollout, now),
     ]
+
+
+def _certified(rollout: RolloutRecord, certified: float) -> Tile:
+    """What was certified of the ramp stands when the bake period begins with new evidence."""
+    plan = rollout.plan
+    margin, needed = number(plan.margin, 3), number(plan.margin_after(rollout.step), 3)
+    note = f"next step needs {needed}; margin {margin}"
+    if say.is_baked(rollout):
+        certified, note = plan.margin, "before the bake period; the margin of the plan"
+    elif rollout.is_over:
+        note = f"margin {margin}"
+    if certified >= 1.0:
+        return Tile(name="Certified loss", figure=NOT_MEASURED, note=f"nothing yet; {note}")
+    return Tile(name="Certified loss", figure=f"≤ {number(certified, 3)}", note=note)
+
+
+def _pace(rollout: RolloutRecord, now: datetime) -> Tile:
+    whole = say.since(rollout, now)
+    if rollout.is_over:
+        return Tile(name="It took", figure=whole, note="from the start to the end")
+    at_step = say.age((now - rollout.step_at).total_seconds())
+    return Tile(name="At this step", figure=at_step, note=f"the rollout began {whole} ago")
 
 
 def guardrail_rows(reading: Reading | None, plan: Plan) -> list[GuardrailRow]:
@@ -160,17 +187,19 @@ def guardrail_rows(reading: Reading | None, plan: Plan) -> list[GuardrailRow]:
     for one in sorted(reading.guardrails if reading else (), key=lambda part: not part.acts):
         badge = ("good", "Calm") if one.fresh < one.usual else ("warn", "Watch")
         if not one.outcomes:
-            badge = ("waiting", "No outcome")
+            badge = ("waiting", "Waits")
         elif one.harm >= limit:
             badge = ("failed", "Harm")
         if not one.acts:
-            badge = ("observe", "Only watched")
+            badge = ("observe", "Watched")
         rows.append(
             GuardrailRow(
                 name=say.METRICS[one.metric],
-                outcomes=one.outcomes,
                 harm=say.evidence(one.harm),
-                fresh=f"{say.evidence(one.fresh)} of {say.evidence(one.usual)}",
+                note=f"{plural(one.outcomes, 'outcome')}, fresh {say.evidence(one.fresh)} of "
+                f"{say.evidence(one.usual)}"
+                if one.outcomes
+                else "none counted yet",
                 badge=badge,
             )
         )
@@ -185,11 +214,11 @@ def limit_rows(reading: Reading | None, plan: Plan) -> list[LimitRow]:
         badge = ("good", "Kept") if kept else ("warn", "Not kept")
         rows.append(
             LimitRow(
-                name=say.question(plan, 0, one.name),
+                name=say.question(plan, plan.margin, one.name),
                 now=say.limit(one.name, one.estimate) if one.outcomes else NOT_MEASURED,
                 calls=one.outcomes,
                 certified=say.evidence(one.evidence),
-                badge=badge if one.outcomes else ("waiting", "No outcome"),
+                badge=badge if one.outcomes else ("waiting", "Waits"),
             )
         )
     return rows
@@ -237,11 +266,6 @@ def log(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def checks(rollout: RolloutRecord, found: Sequence[Check]) -> list[say.CheckRow]:
-    """Conditions of the step that the rollout is at."""
-    return say.check_rows(rollout.plan, rollout.step, found)
 
 
 def _written(value: Any) -> str:

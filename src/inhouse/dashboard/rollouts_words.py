@@ -51,6 +51,26 @@ METRICS: Final[Mapping[Metric, str]] = {
 """What each guardrail counts."""
 _BARS: Final = ("outcomes", "dwell", "bake", "shadow")
 _TIMES: Final = ("dwell", "bake", "time")
+_MOVES: Final[Mapping[str, str]] = {
+    "start": "Started at {share}",
+    "ramp": "To {share}",
+    "advance": "To {share}",
+    "bake": "To {share}",
+    "finish": "To {share}",
+    "hold": "Held at {share}",
+    "roll_back": "Rolled back",
+    "abort": "Aborted",
+    "pause": "Paused at {share}",
+    "resume": "Resumed at {share}",
+}
+_MET: Final[Mapping[str, str]] = {
+    "ramp": "the shadow is certified",
+    "advance": "every check was met",
+    "bake": "every check was met; the bake period begins",
+    "finish": "the bake period ended calmly",
+}
+_SAY_WHY: Final = ("hold", "roll_back", "abort")
+_ORDER: Final = ("harm", "mismatch", "certificate", "calm", "outcomes", "dwell", "bake")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +102,13 @@ def evidence(value: float | None) -> str:
     return number(value, digits)
 
 
+def title(rollout: RolloutRecord) -> str:
+    """How it stands, for the tab."""
+    if rollout.is_over:
+        return f"{BADGES[rollout.state][1]}: {rollout.candidate}"
+    return f"{weight(weight_of(rollout))} {rollout.candidate}"
+
+
 def heading(rollout: RolloutRecord) -> str:
     """Who takes over from whom."""
     verb = {
@@ -104,6 +131,11 @@ def sentence(rollout: RolloutRecord, outlook: Outlook | None, last: DecisionReco
             return f"A person paused it at {share}: no step is taken, harm still rolls back. {why}"
         case RolloutState.HELD:
             return f"Evidence holds it at {share}: a person decides. {why}"
+        case _:
+            return _going(rollout, outlook, share)
+
+
+def _going(rollout: RolloutRecord, outlook: Outlook | None, share: str) -> str:
     missing = "" if outlook is None else _missing(outlook.checks)
     if is_shadow(rollout):
         return f"The candidate answers copies of calls, for nobody to see. {missing}".strip()
@@ -119,6 +151,12 @@ def sentence(rollout: RolloutRecord, outlook: Outlook | None, last: DecisionReco
 def last_step(plan: Plan) -> int:
     """The number of the last step."""
     return len(plan.steps_bp) - 1
+
+
+def is_baked(rollout: RolloutRecord) -> bool:
+    """Whether the ramp is behind it."""
+    baking = RolloutState.BAKING in (rollout.state, rollout.stopped_from)
+    return baking or rollout.state is RolloutState.DONE
 
 
 def steps(rollout: RolloutRecord) -> list[tuple[str, str]]:
@@ -140,12 +178,14 @@ def steps(rollout: RolloutRecord) -> list[tuple[str, str]]:
     ]
 
 
-def check_rows(plan: Plan, step: int, checks: Sequence[Check]) -> list[CheckRow]:
-    """Conditions as a page shows them."""
-    return [_row(plan, step, one) for one in checks]
+def check_rows(rollout: RolloutRecord, checks: Sequence[Check]) -> list[CheckRow]:
+    """Conditions of the step that the rollout is at, as a page shows them."""
+    plan = rollout.plan
+    margin = plan.margin if is_shadow(rollout) else plan.margin_after(rollout.step)
+    return [_row(plan, margin, one) for one in checks]
 
 
-def question(plan: Plan, step: int, name: str) -> str:
+def question(plan: Plan, margin: float, name: str) -> str:
     """What a condition asks."""
     limits = {
         "min_success": f"Success at least {percent(plan.min_success, 0)}",
@@ -156,7 +196,7 @@ def question(plan: Plan, step: int, name: str) -> str:
         "outcomes": "Calls of the candidate at this step",
         "dwell": "Time at this step",
         "bake": "Time of the bake period",
-        "certificate": f"Not worse by more than {number(plan.margin_after(step), 3)}",
+        "certificate": f"Not worse by more than {number(margin, 3)}",
         "calm": "Calm: no sign of fresh harm",
         "mismatch": "Calls fall to the arms as the weights say",
         "horizon": "Outcomes without a verdict",
@@ -226,34 +266,23 @@ def facts(rollout: RolloutRecord) -> list[tuple[str, str]]:
 
 
 def told(decision: DecisionRecord, by_evidence: str) -> tuple[str, str]:
-    """A decision as a sentence, and its numbers in small print."""
-    who = "" if decision.actor == by_evidence else f"{decision.actor}: "
-    move = _moves(decision)
-    reasons = "; ".join(decision.reasons)
+    """A decision as a sentence, and its numbers in small print. ``by_evidence``: who decides when
+    nobody does."""
+    move, reasons = _MOVES.get(decision.kind, ""), "; ".join(decision.reasons)
+    words = move.format(share=weight(decision.weight_bp))
     if decision.actor != by_evidence:
-        words = f"{move}{who}“{reasons}”" if reasons else f"{move}{who}no reason given"
+        words = f"{words} by {decision.actor}" + (f": “{reasons}”" if reasons else ".")
+    elif decision.kind in _SAY_WHY and reasons:
+        words = f"{words}: {reasons}."
     else:
-        words = move or f"{reasons[:1].upper()}{reasons[1:]}."
-    if decision.actor == by_evidence and move and decision.kind in ("hold", "roll_back", "abort"):
-        words = f"{move}{reasons[:1].upper()}{reasons[1:]}."
-    numbers = [f"{_said(name)} {_value(name, value)}" for name, value in decision.evidence.items()]
+        words = f"{words}: {_MET[decision.kind]}." if decision.kind in _MET else f"{words}."
+    found = sorted(decision.evidence.items(), key=lambda one: _place(one[0]))
+    numbers = [f"{_said(name)} {_value(name, value)}" for name, value in found]
     return words.strip(), " · ".join(numbers)
 
 
-def _moves(decision: DecisionRecord) -> str:
-    share = weight(decision.weight_bp)
-    return {
-        "start": f"Starts at {share}. ",
-        "ramp": f"The shadow is certified; {share} of calls go to the candidate. ",
-        "advance": f"To {share}: every check was met. ",
-        "bake": f"To {share}: every check was met, the bake period begins. ",
-        "finish": "It answers everything: the bake period ended calmly. ",
-        "hold": f"Held at {share}. ",
-        "roll_back": "All calls back to the incumbent. ",
-        "abort": "All calls back to the incumbent. ",
-        "pause": f"Paused at {share} by ",
-        "resume": f"Resumed at {share} by ",
-    }.get(decision.kind, "")
+def _place(name: str) -> int:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
 def _said(name: str) -> str:
@@ -265,6 +294,9 @@ def _said(name: str) -> str:
         "min_success": "success",
         "max_p95_s": "in time",
         "min_score": "score",
+        "min_success certified": "success sure",
+        "max_p95_s certified": "time sure",
+        "min_score certified": "score sure",
     }.get(name, name.replace("_", " "))
 
 
@@ -278,7 +310,7 @@ def _value(name: str, value: float) -> str:
     return evidence(value)
 
 
-def _row(plan: Plan, step: int, check: Check) -> CheckRow:
+def _row(plan: Plan, margin: float, check: Check) -> CheckRow:
     unknown = isnan(check.value)
     value = NOT_MEASURED if unknown else _value(check.name, check.value)
     below = check.name in ("calm", "mismatch", "horizon", "time")
@@ -287,7 +319,7 @@ def _row(plan: Plan, step: int, check: Check) -> CheckRow:
     if check.name in _BARS and check.needed > 0:
         share = min(1.0, check.value / check.needed)
     return CheckRow(
-        name=question(plan, step, check.name),
+        name=question(plan, margin, check.name),
         now=value,
         needed=f"{word} {_value(check.name, check.needed)}",
         met=check.met,

@@ -19,6 +19,7 @@ from inhouse.gateway.entry import Call, Outcome
 from inhouse.monitoring import traffic
 from inhouse.registry import move, routes, versions
 from inhouse.registry.routes import Route
+from inhouse.rollout import records as rollouts
 from inhouse.rollout.halt import halt
 from inhouse.tasks.spec import TaskSpec
 
@@ -36,6 +37,7 @@ def show_all(page: Reading) -> Response:
     with app.database.read() as unit:
         counted = traffic.of_tasks(unit, until - timedelta(days=DAYS), until)
         moved = {route.task: route for route in routes.all_current(unit)}
+        ramps = len(rollouts.unfinished(unit))
     rows = [
         {
             "spec": spec,
@@ -46,7 +48,13 @@ def show_all(page: Reading) -> Response:
     ]
     split = sum(bool(route.weight_bp or route.pin) for route in moved.values())
     return page.render(
-        "tasks/list.html", title="Tasks", nav="tasks", rows=rows, split=split, days=DAYS
+        "tasks/list.html",
+        title="Tasks",
+        nav="tasks",
+        rows=rows,
+        split=split,
+        ramps=ramps,
+        days=DAYS,
     )
 
 
@@ -143,6 +151,7 @@ def _context(page: Page, name: str) -> dict[str, Any]:
         counted = traffic.of_tasks(unit, since, until, spec.name)
         history = routes.history(unit, spec.name, _HISTORY)
         own = versions.list_versions(unit, spec.name)
+        found = rollouts.list_rollouts(unit, spec.name, 1)
     route = history[0] if history else routes.implicit(spec.name, spec.chain)
     callable_versions = [version.reference for version in own if version.status in _CALLABLE]
     return {
@@ -153,6 +162,7 @@ def _context(page: Page, name: str) -> dict[str, Any]:
         "fallbacks": [reference for reference in route.chain if reference != route.incumbent],
         "route": route,
         "shares": view.shares(route),
+        "rollout": found[0] if found else None,
         "history": view.history_of([*history, routes.implicit(spec.name, spec.chain)]),
         "traffic": counted.get(spec.name) or traffic.nothing(spec.name, since, until),
         "days": DAYS,

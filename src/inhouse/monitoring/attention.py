@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from inhouse.core.errors import Unavailable
-from inhouse.core.states import RunStatus, VersionStatus
+from inhouse.core.states import JobStatus, RunStatus, VersionStatus
 from inhouse.db.unit import ReadUnit
 from inhouse.evaluation.gate import VerdictKind
 from inhouse.evaluation.records import list_evaluations
 from inhouse.gateway.breaker import BreakerState
 from inhouse.gateway.breakers import Breakers, BreakerView
 from inhouse.interactions.record import Recorder
+from inhouse.jobs.queue import list_jobs
+from inhouse.monitoring.concern import Concern, Level
+from inhouse.monitoring.waiting import waiting
 from inhouse.registry.versions import list_versions
 from inhouse.store.quarantine import Mark
 from inhouse.store.store import ModelStore
+from inhouse.training.execute import JOB as TRAINING_JOB
 from inhouse.training.runs import list_runs
 
 _SUCCESS: Final = 0.95
 _FEW: Final = 20
 _RUNS: Final = 50
+_LATELY: Final = timedelta(days=1)
 
 
 class Counted(Protocol):
@@ -37,27 +41,6 @@ class Counted(Protocol):
     def unanswered(self) -> int: ...
 
 
-class Level(StrEnum):
-    """How bad: something fails now, something waits for a person, or only worth knowing."""
-
-    BAD = "bad"
-    WARN = "warn"
-    INFO = "info"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Concern:
-    """One thing to look at. ``code`` says which kind; ``about`` is the reference, task or id that
-    it is about; ``text`` says the effect and what to do."""
-
-    code: str
-    level: Level
-    title: str
-    text: str
-    about: str
-    since: datetime | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """What a running server knows of itself. ``settings_error``: what is wrong with inhouse.toml
@@ -69,7 +52,9 @@ class Server:
     settings_error: str
 
 
-def concerns(unit: ReadUnit, server: Server, counts: Sequence[Counted]) -> list[Concern]:
+def concerns(
+    unit: ReadUnit, server: Server, counts: Sequence[Counted], now: datetime
+) -> list[Concern]:
     """Everything that needs somebody, worst first; of one level in the order of the story.
     ``counts`` are the calls of the window."""
     states = server.breakers.states()
@@ -79,8 +64,10 @@ def concerns(unit: ReadUnit, server: Server, counts: Sequence[Counted]) -> list[
         *map(_breaker, filter(lambda one: one.state is not BreakerState.CLOSED, states)),
         *map(_quarantine, server.store.quarantined()),
         *map(_failing, filter(_is_failing, counts)),
+        *_jobs(unit, now),
         *_training(unit),
         *_gates(unit),
+        *waiting(unit, now),
     ]
     return sorted(found, key=lambda one: list(Level).index(one.level))
 
@@ -153,6 +140,28 @@ def _failing(count: Counted) -> Concern:
         text=f"{count.unanswered:,} of {calls:,} in the window got no answer of a model.",
         about=count.task,
     )
+
+
+def _jobs(unit: ReadUnit, now: datetime) -> list[Concern]:
+    """Background work that failed lately, the newest of each name. Training tells its own."""
+    since = now - _LATELY
+    newest = {
+        job.name: job
+        for job in reversed(list_jobs(unit, status=JobStatus.FAILED, limit=_RUNS))
+        if job.finished_at is not None and job.finished_at >= since and job.name != TRAINING_JOB
+    }
+    return [
+        Concern(
+            code="job-failed",
+            level=Level.WARN,
+            title=f"The job {job.name} failed",
+            text=f"{(job.error or 'It said nothing').rstrip('.')}. "
+            f"Repeat it with `inhouse jobs retry {job.id}`.",
+            about=job.id,
+            since=job.finished_at,
+        )
+        for job in newest.values()
+    ]
 
 
 def _training(unit: ReadUnit) -> list[Concern]:

@@ -21,7 +21,8 @@ from inhouse.interactions.counts import Sums, sums
 from inhouse.interactions.filters import Span
 from inhouse.interactions.hours import HOUR, hour_floor
 from inhouse.interactions.tables import Interaction
-from inhouse.monitoring.attention import Concern, Server, concerns
+from inhouse.monitoring.attention import Server, concerns
+from inhouse.monitoring.concern import Concern
 from inhouse.monitoring.queries import CallCount, Window
 from inhouse.monitoring.report import IndependenceReport, independence_in
 from inhouse.registry import routes, versions
@@ -186,7 +187,7 @@ def overview(
         slots=tuple(_slots(over_time, window, by_day=by_day)),
         tasks=tuple(tasks),
         independence=report,
-        attention=tuple(concerns(unit, server, tasks)),
+        attention=tuple(concerns(unit, server, tasks, now)),
     )
 
 

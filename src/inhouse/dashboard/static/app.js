@@ -24,7 +24,9 @@
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime())) return;
     const seconds = Math.round((Date.now() - at.getTime()) / 1000);
-    const text = time.dataset.form === "absolute" || seconds < 0 || seconds >= 3600 ? absolute(at)
+    const text = time.dataset.form === "short"
+      ? `${at.getDate()} ${at.toLocaleString("en", { month: "short" })} ${two(at.getHours())}:${two(at.getMinutes())}`
+      : time.dataset.form === "absolute" || seconds < 0 || seconds >= 3600 ? absolute(at)
       : seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
     if (time.textContent !== text) time.textContent = text;
     if (!time.title) time.title = `${absolute(at)} here, ${time.dateTime}`;
