@@ -142,7 +142,7 @@ def _loss(story: _Story) -> LineChart:
             name="limit",
             points=_stairs(limits),
             look="limit",
-            note="" if over else "next step needs",
+            note="" if over else "to go on",
         ),
     ]
     return line_chart(
@@ -205,7 +205,8 @@ def _log(story: _Story, framing: Framing, series: Sequence[Series], rule: Rule) 
 
 
 def _line(story: _Story, field: str, name: str, look: str) -> Series:
-    """A field of the readings; where the evidence begins anew, from 1 on."""
+    """A field of the readings, which stays as it is until something is counted; where the evidence
+    begins anew, from 1 on."""
     fresh = ("ramp",) if field == "certificate" else _FRESH
     start = 1.0 if field != "fresh" else _FLOOR
     points = [
@@ -213,7 +214,7 @@ def _line(story: _Story, field: str, name: str, look: str) -> Series:
         for one in story.moments
         if field in one.reading and not (field == "certificate" and story.is_baked(one.at))
     ]
-    if field == "certificate" and points and story.baked_at < math.inf:
+    if points:
         points.append((story.bounds[1], points[-1][1]))
     anew = [one.created_at.timestamp() for one in story.decisions if one.kind in fresh]
     points += [(at, start) for at in anew if any(x > at for x, _ in points)]
@@ -229,7 +230,8 @@ def _of_metric(story: _Story, metric: Metric) -> list[Point]:
     ]
     if not any(part["outcomes"] for _, part in found):
         return []
-    return [(at, max(_FLOOR, float(part["harm"]))) for at, part in found]
+    points = [(at, max(_FLOOR, float(part["harm"]))) for at, part in found]
+    return [*points, (story.bounds[1], points[-1][1])]
 
 
 def _limits(story: _Story) -> list[Point]:

@@ -69,6 +69,8 @@ _MET: Final[Mapping[str, str]] = {
     "bake": "every check was met; the bake period begins",
     "finish": "the bake period ended calmly",
 }
+BOUND: Final = "\N{NO-BREAK SPACE}"
+"""Keeps a number and its unit on one line."""
 _SAY_WHY: Final = ("hold", "roll_back", "abort")
 _ORDER: Final = ("harm", "mismatch", "certificate", "calm", "outcomes", "dwell", "bake")
 
@@ -215,8 +217,13 @@ def needs(name: str) -> str:
         "bake": "the end of the bake period",
         "certificate": "evidence that it is not worse",
         "calm": "calm",
+        "min_success": "a success above its limit",
+        "max_p95_s": "a p95 within its limit",
+        "min_score": "a score above its limit",
     }
-    return short.get(name, f"the limit {name.removesuffix(' certified')}")
+    limit_name = name.removesuffix(" certified")
+    sure = " for sure" if limit_name != name else ""
+    return short.get(limit_name, limit_name) + sure
 
 
 def limit(name: str, bad: float) -> str:
@@ -277,7 +284,7 @@ def told(decision: DecisionRecord, by_evidence: str) -> tuple[str, str]:
     else:
         words = f"{words}: {_MET[decision.kind]}." if decision.kind in _MET else f"{words}."
     found = sorted(decision.evidence.items(), key=lambda one: _place(one[0]))
-    numbers = [f"{_said(name)} {_value(name, value)}" for name, value in found]
+    numbers = [f"{_said(name)} {_value(name, value)}".replace(" ", BOUND) for name, value in found]
     return words.strip(), " · ".join(numbers)
 
 

@@ -64,7 +64,7 @@ def concerns(
         *map(_breaker, filter(lambda one: one.state is not BreakerState.CLOSED, states)),
         *map(_quarantine, server.store.quarantined()),
         *map(_failing, filter(_is_failing, counts)),
-        *_jobs(unit, now),
+        *failed_jobs(unit, now),
         *_training(unit),
         *_gates(unit),
         *waiting(unit, now),
@@ -142,7 +142,7 @@ def _failing(count: Counted) -> Concern:
     )
 
 
-def _jobs(unit: ReadUnit, now: datetime) -> list[Concern]:
+def failed_jobs(unit: ReadUnit, now: datetime) -> list[Concern]:
     """Background work that failed lately, the newest of each name. Training tells its own."""
     since = now - _LATELY
     newest = {
