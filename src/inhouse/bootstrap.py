@@ -12,11 +12,18 @@ import os
 import random
 import secrets
 import socket
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 
 import structlog
 from sqlalchemy.exc import StatementError
 
+from inhouse.automation.attention import proposals
+from inhouse.automation.carry import JOB as TRIGGER_JOB
+from inhouse.automation.carry import Proposals
+from inhouse.automation.conductor import Conductor
+from inhouse.automation.train import Trigger
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
@@ -33,6 +40,7 @@ from inhouse.gateway.keys import KeyRing
 from inhouse.gateway.ledger import Ledger
 from inhouse.gateway.limits.limiter import Limiter
 from inhouse.gateway.mirror import Poller
+from inhouse.gateway.shadow import Shadows
 from inhouse.gateway.table import RouteTable
 from inhouse.inference.engines.nearness import MeaningEncoder
 from inhouse.interactions.content import Content
@@ -41,10 +49,19 @@ from inhouse.interactions.redact import Redactor
 from inhouse.jobs.handler import Handler
 from inhouse.jobs.worker import Worker
 from inhouse.migrations.upgrade import upgrade
+from inhouse.monitoring.alerts import Alerter
+from inhouse.monitoring.attention import Server
+from inhouse.monitoring.drift import DriftCheck
+from inhouse.monitoring.drift_records import JOB as DRIFT_JOB
 from inhouse.monitoring.erasure import JOB as ERASE
 from inhouse.monitoring.erasure import Eraser
+from inhouse.notify.base import Notifier
+from inhouse.notify.channels import open_channels
 from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.rollout.controller import Controller
+from inhouse.rollout.judge import JOB as JUDGE
+from inhouse.rollout.judge import Judge
+from inhouse.rollout.shadowed import targets as shadowed
 from inhouse.serving.backends import Backends
 from inhouse.settings import LimitSettings, RecordingSettings, Settings
 from inhouse.store.store import ModelStore
@@ -69,6 +86,7 @@ class App:
     content: Content
     backends: Backends
     routes: RouteTable
+    shadows: Shadows
     keys: KeyRing
     poller: Poller
     recorder: Recorder
@@ -79,19 +97,67 @@ class App:
     training: Training
     evaluator: Evaluator
     controller: Controller
+    channels: InitVar[Mapping[str, Notifier]]
+    settings_error: str = ""
+    """What is wrong with inhouse.toml now; older settings serve meanwhile."""
     embedded_workers: list[Worker] = field(default_factory=list)
+    alerter: Alerter = field(init=False)
+
+    def __post_init__(self, channels: Mapping[str, Notifier]) -> None:
+        self.alerter = Alerter(
+            self.database,
+            self.clock,
+            name=_process(),
+            look=self.standing,
+            settings=self.settings.notify,
+            channels=channels,
+        )
+
+    def standing(self) -> Server:
+        """What this process knows of itself."""
+        return Server(
+            breakers=self.breakers,
+            store=self.store,
+            recorder=self.recorder,
+            settings_error=self.settings_error,
+            routes=self.routes.all(),
+            limits=self.settings.limits,
+            upstreams=_upstream_limits(self.settings),
+            also=proposals,
+        )
 
     @property
     def handlers(self) -> dict[str, Handler]:
         """Job names and what runs them."""
         scrub = Scrub(self.database, self.store)
         eraser = Eraser(self.database, self.clock)
+        judge = Judge(self.database, self.catalog, self.clock, self.backends.resolve)
         return {
             TRAINING_JOB: self.training,
             EVALUATION_JOB: self.evaluator,
             SCRUB: scrub,
             ERASE: eraser,
+            JUDGE: judge,
+            DRIFT_JOB: self.drift,
+            TRIGGER_JOB: Trigger(
+                database=self.database, training=self.training, proposals=self.proposals
+            ),
         }
+
+    @property
+    def drift(self) -> DriftCheck:
+        """What looks for drift."""
+        return DriftCheck(self.database, self.clock, self.catalog, self.open_encoder)
+
+    @property
+    def proposals(self) -> Proposals:
+        """What automation proposes and carries out, by the settings in force."""
+        return Proposals(catalog=self.catalog, clock=self.clock, settings=lambda: self.settings)
+
+    @cached_property
+    def conductor(self) -> Conductor:
+        """What asks for every task what is next."""
+        return Conductor(self.database, self.proposals)
 
     @property
     def body_limit(self) -> int:
@@ -99,14 +165,16 @@ class App:
         return self.settings.server.body_limit_mb * 1024 * 1024
 
     def configure(self, settings: Settings) -> None:
-        """Take over changed settings: tasks, upstreams, limits, breakers, forced models. Calls
-        under way finish as they began.
+        """Take over changed settings: tasks, upstreams, limits, breakers, forced models, channels.
+        Calls under way finish as they began.
 
         Raises Invalid, and changes nothing then. Address, database, store, workers and recording
         stay as they were at the start.
         """
+        channels = open_channels(settings.notify)
         self.catalog.replace(load_catalog(settings))
         self.settings = settings
+        self.alerter.configure(settings.notify, channels)
         dropped = self.backends.configure(settings)
         self.routes.redeclare()
         self.gateway.configure(forced=settings.force)
@@ -140,14 +208,17 @@ class App:
         )
 
     def start(self) -> None:
-        """Begin to record, to follow routes, keys and limits, to move rollouts, and to work jobs
-        off."""
+        """Begin to record, to follow routes, keys and limits, to move rollouts, to look for what
+        people should hear of, to automate, and to work jobs off."""
         self.routes.refresh()
+        self.shadows.mirror.refresh()
         self.keys.refresh()
         self.limiter.mirror.refresh()
         self.recorder.start()
         self.poller.start()
         self.controller.start()
+        self.alerter.start()
+        self.conductor.start()
         if self.settings.server.workers:
             self.embedded_workers.append(self.make_worker(self.settings.server.workers))
             self.embedded_workers[-1].start()
@@ -156,6 +227,8 @@ class App:
         """Give running jobs back to the queue and commit what was recorded."""
         while self.embedded_workers:
             self.embedded_workers.pop().stop()
+        self.conductor.stop()
+        self.alerter.stop()
         self.controller.stop()
         self.poller.stop()
         self.recorder.stop()
@@ -168,6 +241,7 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
     """
     clock = clock or SystemClock()
     catalog = load_catalog(settings)
+    channels = open_channels(settings.notify)
     content = _content(settings.recording)
     settings.state.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
@@ -184,8 +258,11 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
         content=content,
         backends=backends,
         routes=calls.routes,
+        shadows=calls.shadows,
         keys=calls.keys,
-        poller=Poller([calls.routes.mirror, calls.keys.mirror, calls.limiter.mirror]),
+        poller=Poller(
+            [part.mirror for part in (calls.routes, calls.shadows, calls.keys, calls.limiter)]
+        ),
         recorder=calls.recorder,
         breakers=calls.breakers,
         limiter=calls.limiter,
@@ -206,6 +283,7 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
             gate=GateSettings(),
         ),
         controller=Controller(database, clock, catalog, name=_process()),
+        channels=channels,
     )
 
 
@@ -227,7 +305,7 @@ class _Calls:
         clock: Clock,
     ) -> None:
         process_id = new_id()
-        self.routes = RouteTable(database, catalog, warm=backends.resolve)
+        self.routes = RouteTable(database, catalog, warm=backends.resolve, clock=clock)
         self.keys = KeyRing(database)
         self.recorder = Recorder(
             database,
@@ -252,6 +330,14 @@ class _Calls:
             upstreams=_upstream_limits(settings),
             keys=self.keys,
         )
+        self.shadows = Shadows(
+            database,
+            shadowed,
+            warm=backends.resolve,
+            recorder=self.recorder,
+            clock=clock,
+            jitter=random.random,
+        )
         self.gateway = Gateway(
             catalog=catalog,
             routes=self.routes,
@@ -263,6 +349,7 @@ class _Calls:
             clock=clock,
             forced=settings.force,
             jitter=random.random,
+            shadows=self.shadows,
         )
 
 

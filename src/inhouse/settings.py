@@ -7,15 +7,21 @@ Read once, frozen, strict: an unknown key is an error that names its path. What 
 from __future__ import annotations
 
 import os
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from inhouse.core.errors import Invalid
+from inhouse.settings_file import explain, merge, read_toml
 
 FILE_NAME = "inhouse.toml"
 STATE_FOLDER = ".inhouse"
@@ -101,6 +107,8 @@ class StoreSettings(Section):
 
     path: str = ""
     """Folder of the ModelStore; empty means `.inhouse/store`."""
+    scrub_days: float = Field(7.0, ge=0, le=3650)
+    """Days after which all files are read again and checked; 0: never by itself."""
 
 
 class Price(Section):
@@ -176,6 +184,35 @@ class RolloutSettings(Section):
     """What rolls a worse candidate back."""
     observed: tuple[RolloutMetric, ...] = ()
     """What is only shown."""
+    shadow_inputs: int = Field(0, ge=0)
+    """Most calls that are copied to the candidate before it gets any; 0: it starts with some."""
+    audit: float = Field(0.0, ge=0, le=1)
+    """Share of the calls of a split that is drawn for an audit of the answer, whatever the arm."""
+    judge: str = ""
+    """General model that audits them, as `<upstream>/<model>`; not for tasks of kind text."""
+    automation: Literal["off", "ask", "on"] = "ask"
+    """Training and rollouts that begin by themselves. `off`: none. `ask`: each one is proposed, and
+    begins when a person accepts it. `on`: they begin."""
+    min_gain: float = Field(0.05, ge=0, le=10)
+    """How much better a version must be to be rolled out by itself: a share of the task score of
+    what answers now. One that is faster or cheaper need only be certified not worse."""
+
+
+class TrainingSettings(Section):
+    """When a task is trained again. `rollout.automation` says whether that is proposed or done."""
+
+    recipe: str = ""
+    """How to train (`inhouse train recipes`); empty: the default."""
+    retrain_after: int = Field(100, ge=0)
+    """New corrections, outcomes and imported examples since the snapshot of the last run that are
+    enough for another; 0: their number starts none. The first run waits for them too."""
+    retrain_days: float = Field(7.0, ge=0, le=3650)
+    """Days after the last run that are enough, with anything new at all; 0: never."""
+    retrain_on_drift: bool = True
+    """Drift that was found after the last run is enough, with anything new at all."""
+    min_interval_s: float = Field(3600.0, ge=0)
+    """Least time from one run to the next that begins by itself, in seconds. Every failed run in a
+    row doubles it, up to 7 days."""
 
 
 class TaskSettings(Section):
@@ -219,8 +256,83 @@ class TaskSettings(Section):
     on_failure: OnFailure | Literal["error"] | None = None
     """What to answer when every model failed: an error, or a flagged value."""
 
+    retention_days: int | None = Field(None, ge=1, le=36_500)
+    """Days after which the content of calls is erased, with what was said about them and the
+    examples made of them; counts stay. Not set: it is kept."""
+
     rollout: RolloutSettings = RolloutSettings()
     """How traffic moves to a candidate."""
+    training: TrainingSettings = TrainingSettings()
+    """When the task is trained again."""
+
+
+class ChannelSettings(Section):
+    """Where alerts are told. A channel has the fields of its kind and no others."""
+
+    kind: Literal["log", "webhook", "email", "apprise"]
+    """`log`: a line in the log. `webhook`: a POST with JSON. `email`: by an SMTP server. `apprise`:
+    chats, phones and whatever else Apprise reaches; needs the extra `notify`."""
+    url: SecretStr = SecretStr("")
+    """Of a webhook: its address. Of apprise: an address as Apprise writes it."""
+    secret: SecretStr = SecretStr("")
+    """Of a webhook: signs the body (HMAC-SHA256, in `x-inhouse-signature`)."""
+    host: str = ""
+    """Of email: the SMTP server."""
+    port: int = Field(0, ge=0, le=65535)
+    """Of email: its port; 0 is 465 with `tls`, 587 with `starttls` and 25 with `none`."""
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    """Of email: encrypt after the greeting, from the first byte, or not at all."""
+    user: str = ""
+    """Of email: who logs in; nobody when empty."""
+    password: SecretStr = SecretStr("")
+    """Of email: the password of `user`."""
+    from_: str = Field("", alias="from")
+    """Of email: the sender's address."""
+    to: tuple[str, ...] = ()
+    """Of email: the addresses that get it."""
+    timeout_s: float = Field(10.0, gt=0, le=30)
+    """Of webhook and email: longest wait for the other side, in seconds."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        needed, allowed = _CHANNEL_FIELDS[self.kind]
+        fields = {info.alias or name: name for name, info in type(self).model_fields.items()}
+        set_ = {key for key, name in fields.items() if name in self.model_fields_set}
+        if odd := sorted(set_ - {"kind"} - needed - allowed):
+            raise ValueError(f"a channel of kind {self.kind} has no {odd[0]}")
+        values = {key: getattr(self, fields[key]) for key in needed}
+        bare = {
+            k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in values.items()
+        }
+        if missing := sorted(key for key, value in bare.items() if not value):
+            raise ValueError(f"a channel of kind {self.kind} needs {missing[0]}")
+        if self.kind == "webhook" and not bare["url"].startswith(("http://", "https://")):
+            raise ValueError("url of a webhook begins with http:// or https://")
+        for address in (self.from_, *self.to) if self.kind == "email" else ():
+            if "@" not in address or not address.isprintable():
+                raise ValueError(f"{address!r} is no address of e-mail")
+        if not (self.user + self.password.get_secret_value()).isascii():
+            raise ValueError("user and password of email take ASCII only")
+        return self
+
+
+_CHANNEL_FIELDS = {
+    "log": (set[str](), set[str]()),
+    "webhook": ({"url"}, {"secret", "timeout_s"}),
+    "email": ({"host", "from", "to"}, {"port", "tls", "user", "password", "timeout_s"}),
+    "apprise": ({"url"}, set[str]()),
+}
+
+
+class NotifySettings(Section):
+    """Who hears of alerts. Without a channel they go to the log."""
+
+    levels: tuple[Literal["bad", "warn", "info"], ...] = ("bad", "warn")
+    """What is told; everything else is only listed (`inhouse alerts list`)."""
+    cooldown_s: float = Field(3600.0, ge=1, le=7 * 86_400)
+    """Seconds until an alert is told again: of level `bad` while it lasts, others only after they
+    had ended."""
+    channels: dict[Name, ChannelSettings] = {}
 
 
 class Settings(Section):
@@ -235,6 +347,7 @@ class Settings(Section):
     """What this server may use up in all."""
     upstreams: dict[Name, UpstreamSettings] = {}
     tasks: dict[Name, TaskSettings] = {}
+    notify: NotifySettings = NotifySettings()
     force: dict[Name, str] = {}
     """Task to model reference: pins a task for a test. Forced calls never count as evidence."""
     folder: Path = Field(Path(), exclude=True)
@@ -260,32 +373,22 @@ def load_settings(folder: Path, environment: Mapping[str, str] | None = None) ->
     a value does not fit.
     """
     path = folder / FILE_NAME
-    declared = _read_toml(path) if path.exists() else {}
+    declared = read_toml(path) if path.exists() else {}
     overrides = _from_environment(_process_environment() if environment is None else environment)
-    merged = _merge(declared, overrides)
+    merged = merge(declared, overrides)
     if "folder" in merged:
         raise Invalid(f"{path}: unknown key 'folder'", code="settings")
     try:
         return Settings(**merged, folder=folder.resolve())
     except ValidationError as error:
-        raise Invalid(_explain(path, error), code="settings", hint=_HINT) from None
+        raise Invalid(explain(path, error), code="settings", hint=_HINT) from None
 
 
-_KEY_PART = re.compile(r'"([^"]*)"|([A-Za-z0-9_-]+)')
 _HINT = "docs/reference/settings.md lists every key"
 
 
 def _process_environment() -> Mapping[str, str]:
     return os.environ  # noqa: TID251 - the one place that reads it
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise Invalid(f"{path}: {error}", code="settings") from None
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{path}: not UTF-8 ({error.reason})", code="settings") from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -300,44 +403,3 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             table = table.setdefault(parent, {})
         table[leaf] = value
     return found
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    more = error.error_count() - 1
-    reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    where = place_of(path, tuple(str(part) for part in first["loc"]))
-    return f"{where}: {key}: {reason}" + (f" (and {more} more)" if more else "")
-
-
-def place_of(path: Path, key: Sequence[str]) -> str:
-    """``file:line`` of a key, or of the innermost table around it that the file holds; the file
-    alone when the key comes from elsewhere."""
-    best, line_of_best = 0, 0
-    table: tuple[str, ...] = ()
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        if line.lstrip().startswith("["):
-            table = found = _dotted(line.strip().strip("[]"))
-        else:
-            name, equals, _ = line.partition("=")
-            found = (*table, *_dotted(name)) if equals and not name.lstrip().startswith("#") else ()
-        if len(found) > best and found == tuple(key[: len(found)]):
-            best, line_of_best = len(found), number
-    return f"{path}:{line_of_best}" if best else f"{path}"
-
-
-def _dotted(key: str) -> tuple[str, ...]:
-    """A dotted key in its parts, quotes taken off."""
-    bare = key.split("#")[0] if '"' not in key else key
-    return tuple(quoted or plain for quoted, plain in _KEY_PART.findall(bare.strip()))

@@ -13,6 +13,7 @@ from inhouse.dashboard import rollouts_view as view
 from inhouse.dashboard import rollouts_words as say
 from inhouse.dashboard.axes import log_scale, ticks_down
 from inhouse.dashboard.rollouts_charts import charts_of
+from inhouse.dashboard.rollouts_checks import check_rows
 from inhouse.rollout.decide import Check
 from inhouse.rollout.declared import adjusted, plan_of
 from inhouse.rollout.guardrails import Evidence, ShadowReading
@@ -135,16 +136,16 @@ def test_what_is_missing_is_named() -> None:
     assert told.endswith(
         "What is missing: calls of the candidate and a p95 within its limit for sure."
     )
-    rows = say.check_rows(rollout(), checks)
+    rows = check_rows(rollout(), checks)
     assert (rows[0].now, rows[0].needed, rows[0].share) == ("3", "at least 100", 0.03)
     assert (rows[1].now, rows[1].needed, rows[1].met) == ("0.10", "below 0.50", True)
 
 
 def test_limits_are_shown_the_way_they_are_declared() -> None:
-    (row,) = say.check_rows(rollout(), [Check("min_success", False, 0.08, 0.05)])
+    (row,) = check_rows(rollout(), [Check("min_success", False, 0.08, 0.05)])
     shown = (row.name, row.now, row.needed, row.met)
     assert shown == ("Success at least 95 %", "92.0 %", "at least 95.0 %", False)
-    (unknown,) = say.check_rows(rollout(), [Check("certificate", False, float("nan"), 20.0)])
+    (unknown,) = check_rows(rollout(), [Check("certificate", False, float("nan"), 20.0)])
     assert (unknown.name, unknown.now) == ("Not worse by more than 0.167", "–")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,9 +15,8 @@ from inhouse.core.states import VersionStatus
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database, WriteUnit
 from inhouse.evaluation.tables import Evaluation
-from inhouse.jobs import queue
-from inhouse.monitoring.attention import failed_jobs
-from inhouse.monitoring.waiting import waiting
+from inhouse.monitoring import attention_stored
+from inhouse.monitoring.concern import Code
 from inhouse.registry import routes, versions
 from inhouse.registry.versions import Version
 from inhouse.rollout import history, records, steer
@@ -205,24 +204,23 @@ def test_the_kill_switch_ends_rollouts_also_those_that_only_shadow(
 
 
 def test_what_waits_for_a_person(sqlite_database: Database, clock: FrozenClock) -> None:
-    def codes() -> list[str]:
+    def codes() -> list[Code]:
         with sqlite_database.read() as unit:
-            return [one.code for one in waiting(unit, clock.now())]
+            found = [*attention_stored.rollouts(unit, clock.now())]
+            return [one.code for one in (*found, *attention_stored.candidates(unit))]
 
     ramp = Ramp(sqlite_database, clock)
-    assert codes() == []
     ramp.people(steer.pause, "labels are late")
     clock.advance(3600)
     assert codes() == []
     clock.advance(86_400)
-    assert codes() == ["rollout-paused"]
-    ramp.people(steer.resume)
-    ramp.go(60, bad=(0.0, 0.9))
-    assert codes() == ["rollout-rolled-back"]
-    clock.advance(timedelta(days=8).total_seconds())
-    assert codes() == []
+    assert codes() == [Code.ROLLOUT_PAUSED]
+    ramp.people(partial(steer.rollback, spec=SPEC))
     passed(sqlite_database, clock)
-    assert codes() == ["candidate-waits"]
+    assert codes() == [Code.CANDIDATE_WAITS]
+    with sqlite_database.write() as unit:
+        steer.start(unit, SPEC, candidate="tone@2", plan=PLAN, at=clock.now(), **SAID)
+    assert codes() == []
 
 
 def passed(database: Database, clock: FrozenClock) -> None:
@@ -244,20 +242,3 @@ def passed(database: Database, clock: FrozenClock) -> None:
             "finished_at": clock.now(),
         }
         unit.execute(insert(table_of(Evaluation)).values(**row))
-
-
-def test_failed_jobs_are_told_by_name_for_a_day(
-    sqlite_database: Database, clock: FrozenClock
-) -> None:
-    name = "interactions.purge"
-    with sqlite_database.write() as unit:
-        for _ in range(2):
-            queue.enqueue(unit, name, {}, at=clock.now())
-            job = queue.claim(unit, [name], "w", at=clock.now())
-            assert job is not None
-            queue.fail(unit, job, "disk full", at=clock.now())
-    with sqlite_database.read() as unit:
-        (concern,) = failed_jobs(unit, clock.now())
-        assert not failed_jobs(unit, clock.now() + timedelta(days=2))
-    assert (concern.code, concern.title) == ("job-failed", f"The job {name} failed")
-    assert "disk full" in concern.text

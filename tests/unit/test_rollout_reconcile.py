@@ -254,6 +254,45 @@ def test_a_process_that_begins_again_has_the_same_evidence(
     assert now(database, rollout).intakes == last.number, "nothing new, nothing stored"
 
 
+def test_what_is_counted_is_stored_now_and_then_in_its_order(
+    sqlite_database: Database, clock: FrozenClock
+) -> None:
+    """Two gateways and labels in turn, stepped four times a second for 20 s; killed at the end."""
+    database = sqlite_database
+    plan = replace(PLAN, guardrails=(Metric.SUCCESS, Metric.CORRECT, Metric.P95))
+    rollout = begin(database, clock, replace(plan, first_outcomes=10**6))
+    gateways = [Traffic(database, SPEC, clock, process=name) for name in ("g2", "g1")]
+    steps = reconciler(database, clock)
+    stored_at: list[float] = []
+    writes: set[int] = set()
+    for turn in range(80):
+        calls = gateways[turn % 2].send(2, bad=(0.1, 0.1))
+        if turn % 7 == 0:
+            _tell(database, clock, calls[0], "outcome", "bad")
+        assert steps.step(rollout.id) is None
+        seen = now(database, rollout)
+        if seen.revision not in writes:
+            writes.add(seen.revision)
+            stored_at.append(turn / 4)
+            check_replay(database, clock, rollout)
+        clock.advance(0.25)
+    assert stored_at == [2.0 * turn for turn in range(10)], "every two seconds"
+    with database.read() as unit:
+        stored = [one for one in records.intakes(unit, rollout.id) if not one.fresh]
+    assert len(stored) == now(database, rollout).intakes - 1
+    assert 3 <= len(stored) <= 5, "they grow for five seconds or a little more"
+    assert any(one.labels for one in stored)
+    again = reconciler(database, clock)
+    assert again.step(rollout.id) is None, "what was lost is counted again"
+    check_replay(database, clock, rollout)
+    with database.read() as unit:
+        last = records.last_intake(unit, rollout.id)
+    assert last is not None
+    assert last.reading["outcomes"] == 160
+    correct = next(one for one in last.reading["guardrails"] if one["metric"] == "correct")
+    assert correct["outcomes"] == 12
+
+
 def test_one_of_many_wins(database: Database, clock: FrozenClock) -> None:
     rollout = begin(database, clock)
     Traffic(database, SPEC, clock).send(400, bad=(0.02, 0.02))
@@ -347,9 +386,11 @@ def test_late_truths_count_once_and_corrections_never(
     for call in calls[:4]:
         _tell(database, clock, call, "correction", "bad")
     assert steps.step(rollout.id) is None
+    clock.advance(10)
     for call in calls[:6]:
         _tell(database, clock, call, "outcome", "bad")
     assert steps.step(rollout.id) is None
+    clock.advance(10)
     for call in calls[:8]:
         _tell(database, clock, call, "outcome", "good")
     assert steps.step(rollout.id) is None

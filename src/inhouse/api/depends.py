@@ -44,6 +44,7 @@ check_reader = _needs(Permission.READ)
 Wired = Annotated[App, Depends(_wired)]
 Caller = Annotated[Principal, Depends(_needs(Permission.CALL))]
 Reader = Annotated[Principal, Depends(check_reader)]
+Reviewer = Annotated[Principal, Depends(_needs(Permission.REVIEW))]
 Operator = Annotated[Principal, Depends(_needs(Permission.OPERATE))]
 Admin = Annotated[Principal, Depends(_needs(Permission.ADMINISTER))]
 

@@ -157,6 +157,7 @@ class Dispatcher:
     async def _stop(self) -> None:
         try:
             await asyncio.to_thread(self.reloading.stop)
+            await self._app.shadows.stop()
             await self._app.backends.close()
         finally:
             await asyncio.to_thread(self._app.stop)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inhouse.cli.context import Context
     from inhouse.feedback.ingest import FeedbackImport
     from inhouse.feedback.logs import LogImport
+    from inhouse.tasks.spec import TaskSpec
 
 app = typer.Typer(name="feedback", help="Statements about recorded calls.", no_args_is_help=True)
 
@@ -64,6 +65,54 @@ def add(
     typer.echo(f"{stored.id}  {stored.kind} of {stored.interaction_id}: {stored.value}")
 
 
+@app.command()
+def audit(
+    task: str,
+    most: Annotated[
+        int, typer.Option("--list", min=1, max=100, help="Show at most so many drawn calls.")
+    ] = 10,
+    interaction: Annotated[
+        str | None, typer.Option("--id", help="Id of the drawn call that the label is about.")
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(help="The right output: a label, a number, a text, or JSON.")
+    ] = None,
+    correct: Annotated[
+        bool | None, typer.Option("--correct/--wrong", help="Whether its answer is correct.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Calls of a rollout that were drawn, for somebody to say what is right.
+
+    Shown are input and output, newest call first, and nothing that tells which model answered. With
+    --id, and --value or --correct or --wrong, one of them gets its label; the first one counts.
+    """
+    from dataclasses import asdict
+
+    from inhouse.cli.context import open_context
+    from inhouse.rollout import audit as audits
+
+    if (interaction is None) != (value is None and correct is None):
+        raise typer.BadParameter("--id goes with --value, --correct or --wrong")
+    if value is not None and correct is not None:
+        raise typer.BadParameter("say --value, or --correct or --wrong")
+    context = open_context()
+    spec = context.app.catalog.get(task)
+    if interaction is not None:
+        said = {"output": _read(value)} if value is not None else {"correct": correct}
+        _label(context, spec, interaction, said, as_json=as_json)
+        return
+    with context.app.database.read() as unit:
+        found = audits.next_drawn(unit, spec, audits.open_audit(unit, spec.name), most)
+    if as_json:
+        context.print_json([asdict(one) for one in found])
+        return
+    for one in found:
+        typer.echo(f"{one.interaction_id}\n  asked     {one.input}\n  answered  {one.output}")
+    if not found:
+        typer.echo("nothing waits for a label")
+
+
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
@@ -111,6 +160,28 @@ def import_file(
         typer.echo(f"line {line}: {reason}", err=True)
     if len(report.bad) > _BAD_SHOWN:
         typer.echo(f"and {len(report.bad) - _BAD_SHOWN} more; --json names all", err=True)
+
+
+def _label(
+    context: Context, spec: TaskSpec, interaction: str, said: dict[str, Any], *, as_json: bool
+) -> None:
+    from inhouse.rollout.audit import label
+
+    with context.app.database.write() as unit:
+        stored = label(
+            unit,
+            context.app.catalog,
+            spec,
+            interaction,
+            said,
+            author=context.actor,
+            at=context.app.clock.now(),
+            redactor=context.app.content.redactor,
+        )
+    if as_json:
+        context.print_json(stored)
+        return
+    typer.echo(f"{stored.id}  {stored.kind} of {stored.interaction_id}: {stored.value}")
 
 
 def _statements(context: Context, file: Path, author: str | None) -> FeedbackImport:

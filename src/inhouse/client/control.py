@@ -53,7 +53,8 @@ class TaskDetail(Task):
 
 class Interaction(Answer):
     """One recorded call. ``attempts`` is the trace of its route; ``unit`` and ``subject`` are
-    salted hashes; ``raw`` is what a general model said word for word."""
+    salted hashes; ``raw`` is what a general model said word for word. ``shadow_of``: it is a copy
+    of that call, answered by a candidate in shadow for nobody to see."""
 
     id: str
     created_at: datetime
@@ -79,6 +80,7 @@ class Interaction(Answer):
     output_tokens: int
     cost: float
     key_id: str | None
+    shadow_of: str | None = None
 
 
 class InteractionPage(Answer):
@@ -340,6 +342,8 @@ class ModelList(Answer):
 
 
 class Health(Answer):
-    """The server runs."""
+    """The server runs. ``cut-off``: calls are answered by the routes as they were read
+    ``routes_age_s`` seconds ago, since the database does not answer."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "cut-off"] = "ok"
+    routes_age_s: float | None = None

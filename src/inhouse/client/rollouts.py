@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from inhouse.client.control import Answer, Name, Reason, Reference, Request
+from pydantic import Field
+
+from inhouse.client.control import Answer, Id, Name, Reason, Reference, Request
 
 
 class Rollout(Answer):
@@ -133,13 +135,32 @@ class RolloutPlan(Request):
 
 class RolloutStart(Request):
     """Move a task to a candidate, as ``[tasks.<name>.rollout]`` says, but for ``plan``.
-    ``replace``: a rollout that runs is aborted first."""
+    ``replace``: a rollout that runs is aborted first. ``shadow``: at most so many calls are copied
+    to the candidate before it gets any (0: none), instead of what the settings say."""
 
     task: Name
     candidate: Reference
     reason: Reason
     replace: bool = False
+    shadow: Annotated[int, Field(ge=0)] | None = None
     plan: RolloutPlan | None = None
+
+
+class AuditItem(Answer):
+    """A call that was drawn: what was asked and answered, and nothing that tells by whom."""
+
+    interaction_id: str
+    input: Any
+    output: Any
+
+
+class AuditLabel(Request):
+    """What is right about a drawn call: ``output`` is the right output, or ``correct`` says whether
+    the answer is. One of both."""
+
+    interaction_id: Id
+    output: Any = None
+    correct: bool | None = None
 
 
 class RolloutChange(Request):

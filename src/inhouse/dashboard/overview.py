@@ -10,7 +10,6 @@ from starlette.responses import Response
 from inhouse.dashboard import overview_view as view
 from inhouse.dashboard import rollouts_words
 from inhouse.dashboard.shell import Page, Reading
-from inhouse.monitoring.attention import Server
 from inhouse.monitoring.overview import Overview, Period, overview
 from inhouse.rollout import records
 from inhouse.rollout.tell import weight_of
@@ -62,11 +61,12 @@ def _running(page: Page) -> list[dict[str, Any]]:
 
 def _look(page: Page, period: Period) -> Overview:
     app = page.app
-    server = Server(
-        breakers=app.breakers,
-        store=app.store,
-        recorder=app.recorder,
-        settings_error=page.site.reloading.state.error,
-    )
     with app.database.read() as unit:
-        return overview(unit, app.catalog.all(), server, now=app.clock.now(), period=period)
+        return overview(
+            unit,
+            app.catalog.all(),
+            app.standing(),
+            now=app.clock.now(),
+            period=period,
+            upstreams=app.settings.upstreams,
+        )

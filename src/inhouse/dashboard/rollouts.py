@@ -17,6 +17,7 @@ from inhouse.dashboard import rollouts_words as say
 from inhouse.dashboard.access import while_allowed
 from inhouse.dashboard.overview_view import version_path
 from inhouse.dashboard.rollouts_charts import charts_of
+from inhouse.dashboard.rollouts_checks import check_rows
 from inhouse.dashboard.shell import Operating, Page, Reading, whole_number
 from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.interactions.activity import NOT_COUNTED
@@ -114,8 +115,8 @@ def show(rollout_id: str, page: Reading) -> Response:
         badge=say.BADGES[rollout.state],
         sentence=say.sentence(rollout, waits, told.decisions[-1]),
         drawn=charts_of(rollout, told.decisions, moments, now),
-        checks=say.check_rows(rollout, waits.checks if waits else ()),
-        stops=say.check_rows(rollout, waits.stops if waits else ()),
+        checks=check_rows(rollout, waits.checks if waits else ()),
+        stops=check_rows(rollout, waits.stops if waits else ()),
         arms=arms,
         bounds=bounds,
         log=view.log(told.decisions),

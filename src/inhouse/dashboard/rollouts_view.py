@@ -11,6 +11,7 @@ from inhouse.core.errors import Invalid
 from inhouse.dashboard import rollouts_words as say
 from inhouse.dashboard.charts import span
 from inhouse.dashboard.figures import NOT_MEASURED, number, percent, plural
+from inhouse.dashboard.rollouts_checks import question
 from inhouse.evaluation.report import wilson
 from inhouse.rollout.guardrails import Reading, ShadowReading
 from inhouse.rollout.history import Arm
@@ -214,7 +215,7 @@ def limit_rows(reading: Reading | None, plan: Plan) -> list[LimitRow]:
         badge = ("good", "Kept") if kept else ("warn", "Not kept")
         rows.append(
             LimitRow(
-                name=say.question(plan, plan.margin, one.name),
+                name=question(plan, plan.margin, one.name),
                 now=say.limit(one.name, one.estimate) if one.outcomes else NOT_MEASURED,
                 calls=one.outcomes,
                 certified=say.evidence(one.evidence),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from math import isnan
 from typing import Final
@@ -49,7 +48,6 @@ METRICS: Final[Mapping[Metric, str]] = {
     Metric.P99: "Slower than p99",
 }
 """What each guardrail counts."""
-_BARS: Final = ("outcomes", "dwell", "bake", "shadow")
 _TIMES: Final = ("dwell", "bake", "time")
 _MOVES: Final[Mapping[str, str]] = {
     "start": "Started at {share}",
@@ -73,18 +71,6 @@ BOUND: Final = "\N{NO-BREAK SPACE}"
 """Keeps a number and its unit on one line."""
 _SAY_WHY: Final = ("hold", "roll_back", "abort")
 _ORDER: Final = ("harm", "mismatch", "certificate", "calm", "outcomes", "dwell", "bake")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRow:
-    """A condition: what it asks, what is there and what is needed. ``share`` of a bar that fills,
-    None for one that has no bar."""
-
-    name: str
-    now: str
-    needed: str
-    met: bool
-    share: float | None
 
 
 def weight(basis_points: int) -> str:
@@ -180,35 +166,6 @@ def steps(rollout: RolloutRecord) -> list[tuple[str, str]]:
     ]
 
 
-def check_rows(rollout: RolloutRecord, checks: Sequence[Check]) -> list[CheckRow]:
-    """Conditions of the step that the rollout is at, as a page shows them."""
-    plan = rollout.plan
-    margin = plan.margin if is_shadow(rollout) else plan.margin_after(rollout.step)
-    return [_row(plan, margin, one) for one in checks]
-
-
-def question(plan: Plan, margin: float, name: str) -> str:
-    """What a condition asks."""
-    limits = {
-        "min_success": f"Success at least {percent(plan.min_success, 0)}",
-        "max_p95_s": f"95 % of calls within {number(plan.max_p95_s, 1)} s",
-        "min_score": f"Mean score at least {number(plan.min_score, 2)}",
-    }
-    known = {
-        "outcomes": "Calls of the candidate at this step",
-        "dwell": "Time at this step",
-        "bake": "Time of the bake period",
-        "certificate": f"Not worse by more than {number(margin, 3)}",
-        "calm": "Calm: no sign of fresh harm",
-        "mismatch": "Calls fall to the arms as the weights say",
-        "horizon": "Outcomes without a verdict",
-        "time": "Time without a verdict",
-        **limits,
-        **{f"{limit} certified": f"{words}, certified" for limit, words in limits.items()},
-    }
-    return known.get(name, name)
-
-
 def needs(name: str) -> str:
     """A condition in a few words, for a list of what is missing."""
     short = {
@@ -284,7 +241,9 @@ def told(decision: DecisionRecord, by_evidence: str) -> tuple[str, str]:
     else:
         words = f"{words}: {_MET[decision.kind]}." if decision.kind in _MET else f"{words}."
     found = sorted(decision.evidence.items(), key=lambda one: _place(one[0]))
-    numbers = [f"{_said(name)} {_value(name, value)}".replace(" ", BOUND) for name, value in found]
+    numbers = [
+        f"{_said(name)} {value_of(name, value)}".replace(" ", BOUND) for name, value in found
+    ]
     return words.strip(), " · ".join(numbers)
 
 
@@ -307,7 +266,8 @@ def _said(name: str) -> str:
     }.get(name, name.replace("_", " "))
 
 
-def _value(name: str, value: float) -> str:
+def value_of(name: str, value: float) -> str:
+    """The number of a check, with its unit."""
     if name in _TIMES:
         return age(value)
     if name in ("outcomes", "horizon", "moved", "unfit", "newer"):
@@ -315,23 +275,6 @@ def _value(name: str, value: float) -> str:
     if name in ("min_success", "max_p95_s", "min_score"):
         return limit(name, value)
     return evidence(value)
-
-
-def _row(plan: Plan, margin: float, check: Check) -> CheckRow:
-    unknown = isnan(check.value)
-    value = NOT_MEASURED if unknown else _value(check.name, check.value)
-    below = check.name in ("calm", "mismatch", "horizon", "time")
-    word = "below" if below else "at least"
-    share = None
-    if check.name in _BARS and check.needed > 0:
-        share = min(1.0, check.value / check.needed)
-    return CheckRow(
-        name=question(plan, margin, check.name),
-        now=value,
-        needed=f"{word} {_value(check.name, check.needed)}",
-        met=check.met,
-        share=share,
-    )
 
 
 def _missing(checks: Sequence[Check]) -> str:

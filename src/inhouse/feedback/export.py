@@ -9,12 +9,13 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, or_, select
 
 from inhouse.core.errors import Invalid
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.feedback.tables import Feedback
+from inhouse.interactions.outcomes import SHADOW
 from inhouse.interactions.tables import Interaction
 
 FIELDS = ("task", "status", "arm", "reference", "hosting")
@@ -27,7 +28,8 @@ _BATCH = 500
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which calls: all conditions hold. ``since`` is inclusive, ``until`` exclusive. ``where``:
-    values by one of ``FIELDS``, or by ``tags.NAME``."""
+    values by one of ``FIELDS``, or by ``tags.NAME``. Copies that a candidate in shadow answered are
+    meant only where ``arm`` is "shadow"."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -57,6 +59,8 @@ def interaction_lines(unit: ReadUnit, chosen: Selection) -> Iterator[dict[str, A
 
 def _conditions(chosen: Selection) -> list[ColumnElement[bool]]:
     found = [_interaction.c[name] == chosen.where[name] for name in FIELDS if name in chosen.where]
+    if "arm" not in chosen.where:
+        found.append(or_(_interaction.c.arm.is_(None), _interaction.c.arm != SHADOW))
     if chosen.since is not None:
         found.append(_interaction.c.created_at >= chosen.since)
     if chosen.until is not None:

@@ -30,21 +30,25 @@ _VALUE_BYTES = 16_384
 
 
 class FeedbackKind(StrEnum):
-    """What is said: the right output, a mark, a truth that came late, or words."""
+    """What is said: the right output, a mark, a truth that came late, or words; and of calls that
+    were drawn for the audit of a rollout, what is right about them (``rollout.audit``)."""
 
     CORRECTION = "correction"
     RATING = "rating"
     OUTCOME = "outcome"
     COMMENT = "comment"
+    AUDIT = "audit"
 
 
 TARGETS = (FeedbackKind.CORRECTION, FeedbackKind.OUTCOME)
+_SAID = tuple(kind for kind in FeedbackKind if kind is not FeedbackKind.AUDIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackRecord:
     """A stored statement. ``value``: an output of the task (correction, outcome), a number in
-    [0, 1] (rating) or text (comment). ``idempotency_key``: the name under which it is stored once.
+    [0, 1] (rating), text (comment), {output} or {correct} (audit). ``idempotency_key``: the name
+    under which it is stored once.
     """
 
     id: str
@@ -114,7 +118,7 @@ def read(*, interaction_id: Any, kind: Any, value: Any, author: Any) -> Statemen
         raise Invalid(
             f"{kind!r} is no kind of feedback",
             code="feedback-kind",
-            hint="kinds: " + ", ".join(FeedbackKind),
+            hint="kinds: " + ", ".join(_SAID),
         ) from None
     return Statement(
         interaction_id=interaction_id,
@@ -175,6 +179,12 @@ def list_for(unit: ReadUnit, interaction_id: str) -> list[FeedbackRecord]:
 
 def _value(kind: FeedbackKind, value: Any) -> Any:
     match kind:
+        case FeedbackKind.AUDIT:
+            raise Invalid(
+                "an audit is told of calls that were drawn for it",
+                code="feedback-kind",
+                hint="`inhouse feedback audit TASK`, or POST /v1/tasks/{task}/audit",
+            )
         case FeedbackKind.RATING:
             return _rating(value)
         case FeedbackKind.COMMENT:
@@ -182,11 +192,16 @@ def _value(kind: FeedbackKind, value: Any) -> Any:
                 raise Invalid("a comment is text", code="feedback-value")
         case FeedbackKind.CORRECTION | FeedbackKind.OUTCOME:
             value = _target(kind, value)
+    check_size(kind, value)
+    return value
+
+
+def check_size(kind: FeedbackKind, value: Any) -> None:
+    """Raise Invalid (``feedback-value``) for a value that is too big to be stored."""
     if not _fits(value):
         raise Invalid(
             f"the value of a {kind} is at most {_VALUE_BYTES} bytes of JSON", code="feedback-value"
         )
-    return value
 
 
 def _rating(value: Any) -> float:

@@ -51,14 +51,21 @@ class Guard:
     """A breaker with what goes around it: clock, jitter, metrics, the last error."""
 
     __slots__ = (
-        *("_clock", "_error", "_jitter", "_opened_at", "_shown", "_until"),
+        *("_clock", "_error", "_is_shown", "_jitter", "_opened_at", "_shown", "_until"),
         *("breaker", "reference"),
     )
 
     def __init__(
-        self, reference: str, breaker: Breaker, clock: Clock, jitter: Callable[[], float]
+        self,
+        reference: str,
+        breaker: Breaker,
+        clock: Clock,
+        jitter: Callable[[], float],
+        *,
+        shown: bool = True,
     ) -> None:
         self.reference = reference
+        self._is_shown = shown
         self.breaker = breaker
         self._error: tuple[str, str] | None = None
         self._clock = clock
@@ -153,23 +160,31 @@ class Guard:
 
     def _show(self) -> None:
         self._shown = self.breaker.state
-        metrics.state_gauge(self.reference).set(_LEVELS[self._shown])
+        if self._is_shown:
+            metrics.state_gauge(self.reference).set(_LEVELS[self._shown])
 
 
 class Breakers:
     """Every breaker of a process. For the tasks of one event loop.
 
     ``jitter`` draws from [0, 1). ``failures`` in a row open a breaker for ``open_s`` seconds, to
-    which up to 10 % are added.
+    which up to 10 % are added. ``shown``: whether Prometheus hears of their states.
     """
 
     def __init__(
-        self, *, clock: Clock, jitter: Callable[[], float], failures: int, open_s: float
+        self,
+        *,
+        clock: Clock,
+        jitter: Callable[[], float],
+        failures: int,
+        open_s: float,
+        shown: bool = True,
     ) -> None:
         self._clock = clock
         self._jitter = jitter
         self._failures = failures
         self._open_s = open_s
+        self._shown = shown
         self._guards: dict[str, Guard] = {}
 
     def of(self, reference: str) -> Guard:
@@ -206,6 +221,6 @@ class Breakers:
             idle = (name for name, guard in self._guards.items() if not guard.breaker.in_flight)
             self._guards.pop(next(idle, reference), None)
         breaker = Breaker(threshold=self._failures, open_s=self._open_s)
-        guard = Guard(reference, breaker, self._clock, self._jitter)
+        guard = Guard(reference, breaker, self._clock, self._jitter, shown=self._shown)
         self._guards[reference] = guard
         return guard

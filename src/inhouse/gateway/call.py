@@ -16,9 +16,11 @@ from inhouse.gateway.entry import Call, Caller, Direct, DirectCall, Outcome
 from inhouse.gateway.fallback import AllFailed, Chain
 from inhouse.gateway.ledger import Ledger
 from inhouse.gateway.route import Arm, Assignment, assign
+from inhouse.gateway.shadow import Copied, Shadows
 from inhouse.gateway.table import RouteTable
 from inhouse.gateway.trace import Trace
 from inhouse.inference.base import Backend, Message, Question, Usage
+from inhouse.interactions.outcomes import is_bad
 from inhouse.interactions.record import InteractionRecord, Status
 from inhouse.registry.routes import Route
 from inhouse.tasks.catalog import Catalog
@@ -41,7 +43,8 @@ class Gateway:
     """Answers calls of tasks, and direct calls of models. Safe for many tasks of one event loop.
 
     ``resolve`` turns a reference into a backend and raises NotFound or Unavailable. ``forced`` is
-    ``settings.force``. ``jitter`` draws from [0, 1). Chats are ``gateway.chats``, which builds on
+    ``settings.force``. ``jitter`` draws from [0, 1). ``shadows`` copies calls for candidates in
+    shadow; without it nothing is copied. Chats are ``gateway.chats``, which builds on
     ``plan``, ``open``, ``chain`` and ``unanswered``.
     """
 
@@ -56,6 +59,7 @@ class Gateway:
         clock: Clock,
         forced: Mapping[str, str],
         jitter: Callable[[], float],
+        shadows: Shadows | None = None,
     ) -> None:
         self._catalog = catalog
         self._routes = routes
@@ -67,6 +71,7 @@ class Gateway:
         self._forced = forced
         self._jitter = jitter
         self._coalescing = Coalescing[Outcome]()
+        self.shadows = shadows
 
     def configure(self, *, forced: Mapping[str, str]) -> None:
         """Take over changed settings."""
@@ -102,6 +107,7 @@ class Gateway:
         try:
             answer = await self.walk(plan, trace, ask)
         except AllFailed as failed:
+            self._copy(spec, trace, question, bad=True)
             return _outcome(await self.unanswered(plan, trace, failed), trace)
         except BaseException as error:
             self.ledger.close_failed(trace, error)
@@ -115,7 +121,19 @@ class Gateway:
             hosting=answer.backend.hosting,
             rescued=answer.reference != plan.chosen.reference,
         )
+        self._copy(spec, trace, question, bad=is_bad(record))
         return _outcome(record, trace)
+
+    def _copy(self, spec: TaskSpec, trace: Trace, question: Question, *, bad: bool) -> None:
+        if self.shadows is None or not self.shadows.targets:
+            return
+
+        async def ask(reference: str, copy: Trace) -> Copied:
+            backend = await self.open_backend(reference)
+            answer = await ask_task(backend, reference, spec, question, copy)
+            return Copied(answer.output, backend.hosting, answer.probabilities)
+
+        self.shadows.copy(spec, trace, ask, bad=bad)
 
     async def direct(
         self,
@@ -188,6 +206,10 @@ class Gateway:
         """The backend of a reference, if its upstream may be asked now. One whose files have to be
         read is opened beside the event loop."""
         self.ledger.admit_try(reference)
+        return await self.open_backend(reference)
+
+    async def open_backend(self, reference: str) -> Backend:
+        """The same, whatever limits its upstream has."""
         if reference not in self._opened:
             if parse_reference(reference).kind is not ReferenceKind.UPSTREAM:
                 await asyncio.to_thread(self._resolve, reference)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
+from inhouse.core.errors import InhouseError
 from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.gateway.call import Gateway, Plan, check_model
 from inhouse.gateway.chat import (
@@ -19,9 +20,11 @@ from inhouse.gateway.chat import (
 from inhouse.gateway.entry import ChatCall, ChatOutcome
 from inhouse.gateway.fallback import AllFailed, Chain
 from inhouse.gateway.route import Arm
+from inhouse.gateway.shadow import Copied
 from inhouse.gateway.stream import ChatStream, WholeReply
 from inhouse.gateway.trace import Trace
 from inhouse.inference.base import Backend, Question, Reply, ReplyStream, Streaming, Usage
+from inhouse.interactions.outcomes import is_bad
 from inhouse.interactions.record import InteractionRecord, Status
 
 CHAT_TIMEOUT_S: Final = 600.0
@@ -74,9 +77,27 @@ class Chats:
         try:
             backend, reply = await self._walk(turn, ask)
         except _Flagged as flagged:
+            self._copy(turn, bad=True)
             return _outcome(turn, flagged.record, self._stand_in(turn))
+        except InhouseError:
+            self._copy(turn, bad=True)
+            raise
         record = await self._close(turn, backend, reply)
+        self._copy(turn, bad=is_bad(record))
         return _outcome(turn, record, reply.raw or self._completion(turn, backend, reply))
+
+    def _copy(self, turn: _Turn, *, bad: bool) -> None:
+        shadows, plan = self._gateway.shadows, turn.plan
+        if shadows is None or plan is None or not shadows.targets:
+            return
+
+        async def ask(reference: str, copy: Trace) -> Copied:
+            backend = await self._gateway.open_backend(reference)
+            reply = await backend.answer(turn.question_for(backend))
+            copy.note_usage(backend, reply.usage)
+            return Copied(recorded_reply(reply), backend.hosting)
+
+        shadows.copy(plan.spec, turn.trace, ask, bad=bad)
 
     async def stream(self, call: ChatCall) -> ChatStream:
         """The answer to a chat as it comes. Returns once the first token is there; until then the

@@ -16,7 +16,8 @@ from inhouse.gateway.trace import Attempt
 T = TypeVar("T")
 Ask = Callable[[str], Awaitable[T]]
 PAUSE_S: Final = 0.1
-_SHARE: Final = 0.5
+SHARE: Final = 0.5
+"""Share of the time left that a try gets while others could answer instead."""
 _MESSAGE_CHARACTERS: Final = 300
 
 
@@ -188,9 +189,7 @@ class _Limits:
             return self.deadline
         now = self.loop.time()
         left = self.deadline - now
-        return now + (
-            left * _SHARE if self.try_timeout_s is None else min(self.try_timeout_s, left)
-        )
+        return now + (left * SHARE if self.try_timeout_s is None else min(self.try_timeout_s, left))
 
     def are_over(self, error: InhouseError) -> bool:
         """Whether nobody else is to be asked after this error."""

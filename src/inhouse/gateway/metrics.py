@@ -41,10 +41,21 @@ BREAKER_OPENED = Counter(
     "Times that the circuit breaker of a backend opened, after a failed probe too.",
     ("reference",),
 )
+SHADOWS = Counter(
+    "inhouse_shadow_calls_total",
+    "Copies of calls for a candidate in shadow: answered, failed, or dropped because too many were "
+    "under way or could not be recorded.",
+    ("task", "status"),
+)
 STALE = Gauge(
     "inhouse_mirror_stale",
     "1 while the database does not answer and the last copy is used.",
     ("table",),
+)
+
+ROUTES_AGE = Gauge(
+    "inhouse_routes_age_seconds",
+    "Seconds since this process last read the routes; it grows while the database does not answer.",
 )
 
 call_counter = lru_cache(maxsize=1024)(CALLS.labels)

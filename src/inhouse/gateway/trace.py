@@ -104,6 +104,33 @@ class Trace:
         task = self.task or CHAT
         metrics.call_counter(task, self.arm, status).inc()
         metrics.call_timer(task, hosting or "none").observe(latency_ms / 1e3)
+        return self.record(
+            status,
+            latency_ms,
+            error_code=error_code,
+            output=output,
+            probabilities=probabilities,
+            reference=reference,
+            hosting=hosting,
+            rescued=rescued,
+        )
+
+    def record(
+        self,
+        status: Status,
+        latency_ms: float,
+        *,
+        error_code: str | None = None,
+        output: Any = None,
+        probabilities: Mapping[str, float] | None = None,
+        reference: str | None = None,
+        hosting: str | None = None,
+        rescued: bool = False,
+        shadow_of: str | None = None,
+        paired_bad: bool | None = None,
+    ) -> InteractionRecord:
+        """The same of a call that no metric counts. ``shadow_of`` and ``paired_bad``: of the copy
+        of a call, which it was, and whether that ended badly."""
         return InteractionRecord(
             id=self.interaction_id,
             created_at=self.created_at,
@@ -130,6 +157,8 @@ class Trace:
             output_tokens=self.output_tokens,
             cost=self.cost,
             key_id=self.key_id,
+            shadow_of=shadow_of,
+            paired_bad=paired_bad,
             spendings=self.spendings(),
         )
 

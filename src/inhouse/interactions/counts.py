@@ -59,11 +59,10 @@ def sums(
     """Calls in every hour that the span touches, told apart by ``hour`` or ``day`` and any of
     ``task``, ``status``, ``arm``, ``reference``, ``hosting``, ``bucket``. In no order."""
     keys = [_key(name) for name in by]
-    facets = facets or Facets()
     slots = hours_in(span) if "hour" in by else days_and_hours_in(span)
     statement = (
         select(*keys, *(func.sum(_table.c[name]).label(name) for name in _SUMMED))
-        .where(or_(*slots), *facets.where(_table))
+        .where(or_(*slots), *(facets.where(_table) if facets else ()))
         .group_by(*keys)
     )
     if without_arms:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, FromClause, Table, func
+from sqlalchemy import ColumnElement, FromClause, Table, func, or_
 
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import canonical_json
 from inhouse.db.unit import ReadUnit
+from inhouse.interactions.outcomes import SHADOW
 
 FACETS: Final = ("task", "status", "arm", "reference", "hosting")
 _ESCAPE: Final = "\\"
@@ -19,7 +20,8 @@ _ESCAPE: Final = "\\"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facets:
     """What calls are counted by; None leaves a facet open. ``task`` "" means free chats,
-    ``reference`` and ``hosting`` "" that nothing answered."""
+    ``reference`` and ``hosting`` "" that nothing answered. Copies that a candidate in shadow
+    answered are meant only where ``arm`` is "shadow"."""
 
     task: str | None = None
     status: str | None = None
@@ -34,15 +36,20 @@ class Facets:
 
     def match(self, values: Any, *, but: str = "") -> bool:
         """Whether an object with these attributes is meant, whatever its facet ``but`` is."""
+        if self.arm is None and but != "arm" and values.arm == SHADOW:
+            return False
         return all(
             (getattr(values, name) or "") == value
             for name, value in self.given().items()
             if name != but
         )
 
-    def where(self, table: FromClause) -> list[ColumnElement[bool]]:
-        """As conditions on ``interaction`` or ``activity``."""
-        return [_equal(table, name, value) for name, value in self.given().items()]
+    def where(self, table: FromClause, *, copies: bool = False) -> list[ColumnElement[bool]]:
+        """As conditions on ``interaction`` or ``activity``. ``copies``: do not leave them out."""
+        found = [_equal(table, name, value) for name, value in self.given().items()]
+        if self.arm is None and not copies:
+            found.append(or_(table.c.arm.is_(None), table.c.arm != SHADOW))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,9 +61,12 @@ class Inserts:
         self._count(cursor, fresh)
 
     def _count(self, cursor: Any, records: Sequence[InteractionRecord]) -> None:
-        self._spent.execute(cursor, spent.add_up(records, self._process))
+        found = outcomes.countable(records)
+        paid = [one for one in records if one.arm != outcomes.SHADOW] if found else records
+        if paid:
+            self._spent.execute(cursor, spent.add_up(paid, self._process))
         self._activity.execute(cursor, activity.add_up(records, self._process))
-        if found := outcomes.countable(records):
+        if found:
             self._number(cursor, found)
 
     def _number(self, cursor: Any, found: Sequence[InteractionRecord]) -> None:

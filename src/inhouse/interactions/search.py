@@ -160,7 +160,7 @@ def _look_through(
 ) -> Found:
     """The newest calls, one after the other."""
     at = _table.c.created_at
-    of_task = and_(true(), *Facets(task=facets.task).where(_table))
+    of_task = and_(true(), *Facets(task=facets.task).where(_table, copies=True))
     newest = select(at).where(of_task, *span.where(_table)).order_by(at.desc())
     reached = unit.execute(newest.offset(most - 1).limit(1)).scalar()
     if reached is not None:

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, asc, desc, select
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.gateway.route import Arm, assign, draw
+from inhouse.interactions.outcomes import SHADOW
 from inhouse.interactions.pseudonym import pseudonym, salt_of
 from inhouse.interactions.tables import Interaction
 from inhouse.registry.history import in_force
@@ -116,7 +117,7 @@ def _near(
     """The unit's calls among the nearest ones of the task on one side of a moment."""
     nearest = (
         select(*_COLUMNS)
-        .where(_table.c.task == task, side)
+        .where(_table.c.task == task, _table.c.arm != SHADOW, side)
         .order_by(order(_table.c.created_at))
         .limit(LOOKED_THROUGH)
         .subquery()

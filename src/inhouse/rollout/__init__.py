@@ -8,4 +8,8 @@ against truths that it knows (``truths``, ``scenarios``), beside rules that othe
 ``steer`` is what people do. ``controller`` steps what has begun: ``intake`` reads what is new,
 ``tally`` counts it, ``reconcile`` decides after each piece, ``enact`` carries it out in one
 transaction with the route, and ``records`` reads it all again.
+
+``experiments`` compare two references at a fixed split: ``conduct`` counts them into a ``trial``
+and looks a declared number of times (``looks``, ``findings``). ``split`` says whose a task's split
+is.
 """

@@ -1,4 +1,5 @@
-"""Steps every rollout that has not ended, twice a second, in one process at a time."""
+"""Steps every rollout that has not ended, twice a second, in one process at a time; experiments in
+whichever is first."""
 
 from __future__ import annotations
 
@@ -11,13 +12,18 @@ import structlog
 
 from inhouse.core.clock import Clock
 from inhouse.db.unit import Database
-from inhouse.rollout import records
+from inhouse.jobs.pause import paused
+from inhouse.rollout import audit, intake, judge, records
+from inhouse.rollout.conduct import Conductor
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
+from inhouse.rollout.tell import weight_of
 from inhouse.tasks.catalog import Catalog
 
 EVERY_S: Final = 0.5
 LEASE: Final = timedelta(seconds=10)
+LOOK_S: Final = 10.0
+"""Seconds between two looks for calls that wait for a judge."""
 _log = structlog.get_logger("inhouse")
 
 
@@ -30,12 +36,16 @@ class Controller:
         self._clock = clock
         self._name = name
         self._reconciler = Reconciler(database, clock, catalog)
+        self._conductor = Conductor(database, clock, catalog)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
+        self._catalog = catalog
+        self._looked_at: dict[str, float] = {}
+        self._judged: dict[str, dict[str, int]] = {}
 
     def start(self) -> None:
-        """Begin to step rollouts, in a thread."""
+        """Begin to step rollouts and experiments, in a thread."""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._work, name="rollouts", daemon=True)
         self._thread.start()
@@ -50,12 +60,32 @@ class Controller:
         self._try(self._give_up)
 
     def tick(self) -> list[DecisionRecord]:
-        """Step every rollout that this process has or gets the lease of. What fails is logged, and
-        does not keep the others from their step. Returns what was decided."""
+        """Step every rollout that this process has or gets the lease of, and every experiment. What
+        fails is logged, and does not keep the others from their step. While jobs are paused a step
+        only goes back. Returns what was decided of rollouts."""
         made: list[DecisionRecord] = []
         for rollout in self._unfinished():
             self._try(self._step, rollout, made)
+        self._try(self._conduct)
         return made
+
+    def _conduct(self) -> None:
+        for experiment_id in self._conductor.running():
+            self._try(self._step_experiment, experiment_id)
+
+    def _step_experiment(self, experiment_id: str) -> None:
+        changed = self._conductor.step(experiment_id)
+        if changed is not None:
+            _log.info(
+                "experiment",
+                task=changed.task,
+                a=changed.question.a,
+                b=changed.question.b,
+                state=changed.state.value,
+                looks=len(changed.findings.looks),
+                winner=changed.findings.winner,
+                reason=changed.findings.why,
+            )
 
     def _step(self, rollout: RolloutRecord, made: list[DecisionRecord]) -> None:
         if not self._leased(rollout):
@@ -73,6 +103,28 @@ class Controller:
                 weight_percent=decision.weight_bp / 100,
                 reasons=list(decision.reasons),
             )
+        elif rollout.plan.judge and weight_of(rollout):
+            self._ask_judge(rollout)
+
+    def _ask_judge(self, rollout: RolloutRecord) -> None:
+        """Queue a job for the judge of its audit, where calls wait for one."""
+        now = self._clock.monotonic()
+        looked_at = self._looked_at.get(rollout.id)
+        if looked_at is not None and now - looked_at < LOOK_S:
+            return
+        self._looked_at[rollout.id] = now
+        with self._database.read() as read:
+            heads = intake.heads(read)
+            if heads == self._judged.get(rollout.id) or judge.is_busy(
+                read, rollout, self._clock.now()
+            ):
+                return
+            spec = self._catalog.get(rollout.task)
+            if not audit.next_drawn(read, spec, rollout, 1):
+                self._judged[rollout.id] = heads
+                return
+        with self._database.write() as unit:
+            judge.request(unit, rollout, self._clock.now())
 
     def _leased(self, rollout: RolloutRecord) -> bool:
         """Whether the rollout is this process's to step; renews a lease that is half over."""
@@ -93,6 +145,7 @@ class Controller:
     def _look(self, found: list[RolloutRecord]) -> None:
         with self._database.read() as unit:
             found.extend(records.unfinished(unit))
+            self._reconciler.still = bool(found) and paused(unit) is not None
 
     def _give_up(self) -> None:
         with self._database.write() as unit:

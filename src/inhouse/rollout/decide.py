@@ -14,8 +14,11 @@ from inhouse.rollout.plan import Plan, RolloutState
 
 _THRESHOLD_LEVEL: Final = 1000.0
 """Evidence that an absolute threshold is kept, before full traffic."""
-_RUNNING: Final = frozenset(
-    {RolloutState.RAMPING, RolloutState.HELD, RolloutState.PAUSED, RolloutState.BAKING}
+_RUNNING: Final = (
+    RolloutState.RAMPING,
+    RolloutState.BAKING,
+    RolloutState.HELD,
+    RolloutState.PAUSED,
 )
 
 

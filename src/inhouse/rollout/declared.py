@@ -35,6 +35,9 @@ def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
         "observed": tuple(map(Metric, settings.observed)),
         "bake_s": settings.bake_s,
         "hold_back_bp": round(settings.hold_back * _BP_OF_PERCENT),
+        "shadow_inputs": settings.shadow_inputs,
+        "audit": settings.audit,
+        "judge": settings.judge,
     }
     return Plan(**{**fields, **overrides})
 

@@ -33,11 +33,19 @@ _owners = table_of(SplitOwner)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What was counted: the numbers and labels of an intake, and the reading afterwards."""
+    """What was counted, in its order: the numbers and labels of an intake
+    (``records.IntakeRecord``), and the reading afterwards. ``grows``: the newest intake is to hold
+    it, instead of a new one."""
 
-    upto: Mapping[str, int]
+    counted: tuple[tuple[str | None, int], ...]
     labels: tuple[LabelRecord, ...]
     reading: Mapping[str, Any]
+    grows: bool = False
+
+    @property
+    def adds(self) -> int:
+        """How many intakes there are more when it is stored."""
+        return 0 if self.grows else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,20 +87,20 @@ def enact(
     if act.state is not seen.state:
         ROLLOUTS.check(seen.state, act.state)
     is_end = ROLLOUTS.is_final(act.state)
-    count = seen.intakes + (taken is not None) + act.fresh
+    count = seen.intakes + (0 if taken is None else taken.adds)
     rollout = records.change(
         unit,
         seen,
         **act.values,
         state=act.state.value,
         step=act.step,
-        intakes=count,
+        intakes=count + act.fresh,
         ended_at=act.at if is_end else None,
     )
     if taken is not None:
-        note(unit, seen, taken, act.at)
+        _store(unit, seen.id, count, taken, act.at)
     if act.fresh:
-        records.add_intake(unit, seen.id, count, upto={}, fresh=True, at=act.at)
+        records.add_intake(unit, seen.id, count + 1, counted=(), fresh=True, at=act.at)
     route = _move(unit, spec, rollout, act)
     revision = None
     if route is not None and route.revision != act.expect:
@@ -114,15 +122,25 @@ def enact(
     )
 
 
-def note(unit: WriteUnit, seen: RolloutRecord, taken: Taken, at: datetime) -> None:
-    """Store an intake. After ``records.change``, in its unit."""
+def keep(unit: WriteUnit, seen: RolloutRecord, taken: Taken, at: datetime) -> None:
+    """Store what was counted where nothing was decided, by compare-and-set on the rollout.
+
+    Raises Conflict (``rollout-changed``) when it changed meanwhile.
+    """
+    number = seen.intakes + taken.adds
+    records.change(unit, seen, intakes=number)
+    _store(unit, seen.id, number, taken, at)
+
+
+def _store(unit: WriteUnit, rollout_id: str, number: int, taken: Taken, at: datetime) -> None:
     records.add_intake(
         unit,
-        seen.id,
-        seen.intakes + 1,
-        upto=taken.upto,
+        rollout_id,
+        number,
+        counted=taken.counted,
         labels=taken.labels,
         reading=taken.reading,
+        grows=taken.grows,
         at=at,
     )
 

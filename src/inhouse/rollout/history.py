@@ -136,7 +136,7 @@ def _counted(unit: ReadUnit, rollout: RolloutRecord) -> list[Row[Any]]:
     begun = select(_intakes.c.upto).where(
         _intakes.c.rollout_id == rollout.id, _intakes.c.number == 1
     )
-    first: dict[str, int] = unit.execute(begun).scalar_one()
+    first: dict[str, int] = dict(unit.execute(begun).scalar_one())
     heads = {name: at for name, at in intake.heads(unit).items() if at > first.get(name, 0)}
     each = NEWEST // max(1, len(heads))
     fine = _outcome.c.latency_ms < _COARSE_MS

@@ -1,9 +1,10 @@
-"""What is new for a rollout: outcomes that gateways recorded, and labels of their answers.
+"""What is new for a rollout, or an experiment: outcomes that gateways recorded, and labels of their
+answers.
 
 Every gateway process numbers its outcomes in the order of its commits. A reader that remembers one
 number for each misses none and counts none twice. Labels are late truths (feedback of kind
-``outcome``): whoever gives one does not know the arm. Corrections and ratings are never counted,
-because who corrects an answer chooses which.
+``outcome``) and audits of calls that were drawn: whoever gives one does not know the arm.
+Corrections and ratings are never counted, because who corrects an answer chooses which.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import ColumnElement, Row, and_, or_, select
 
@@ -23,7 +24,7 @@ from inhouse.feedback.tables import Feedback
 from inhouse.interactions.outcomes import SHADOW
 from inhouse.interactions.tables import Interaction, Outcome, OutcomeHead
 from inhouse.rollout.plan import FULL_BP
-from inhouse.rollout.records import LabelRecord, RolloutRecord
+from inhouse.rollout.records import LabelRecord
 from inhouse.rollout.tally import Seen
 from inhouse.tasks import outputs
 from inhouse.tasks.scoring import item_score
@@ -34,10 +35,21 @@ LATE: Final = timedelta(hours=1)
 is about, can be read."""
 _CANDIDATE: Final = "candidate"
 _SPLIT: Final = ("incumbent", _CANDIDATE)
+_LABELS: Final = (FeedbackKind.OUTCOME.value, FeedbackKind.AUDIT.value)
 _outcome = table_of(Outcome)
 _head = table_of(OutcomeHead)
 _feedback = table_of(Feedback)
 _interaction = table_of(Interaction)
+
+
+class Mover(Protocol):
+    """A rollout, or an experiment: its task, and the revision of the route that it made last."""
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def route_revision(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ def heads(unit: ReadUnit) -> dict[str, int]:
 
 def outcomes(
     unit: ReadUnit,
-    rollout: RolloutRecord,
+    rollout: Mover,
     *,
     first_revision: int,
     after: Mapping[str, int],
@@ -97,7 +109,7 @@ def outcomes(
 
 def labels(
     unit: ReadUnit,
-    rollout: RolloutRecord,
+    rollout: Mover,
     spec: TaskSpec,
     *,
     first_revision: int,
@@ -112,6 +124,7 @@ def labels(
     statement = (
         select(
             _feedback.c.id.label("feedback_id"),
+            _feedback.c.kind,
             _feedback.c.value,
             _outcome.c.interaction_id,
             _outcome.c.unit,
@@ -125,7 +138,7 @@ def labels(
         .join(_outcome, _outcome.c.interaction_id == _feedback.c.interaction_id)
         .join(_interaction, _interaction.c.id == _feedback.c.interaction_id)
         .where(
-            _feedback.c.kind == FeedbackKind.OUTCOME.value,
+            _feedback.c.kind.in_(_LABELS),
             _feedback.c.created_at >= since,
             *_of(rollout, first_revision),
             _is_split(),
@@ -150,10 +163,10 @@ def labels(
 
 
 def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
-    """When the newest truth since a moment was told."""
+    """When the newest label since a moment was told."""
     statement = (
         select(_feedback.c.created_at)
-        .where(_feedback.c.kind == FeedbackKind.OUTCOME.value, _feedback.c.created_at >= since)
+        .where(_feedback.c.kind.in_(_LABELS), _feedback.c.created_at >= since)
         .order_by(_feedback.c.created_at.desc())
         .limit(1)
     )
@@ -161,12 +174,12 @@ def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
     return found
 
 
-def split_of(rollout: RolloutRecord, first_revision: int) -> list[ColumnElement[bool]]:
+def split_of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
     """What is true of outcomes of the two arms of a rollout."""
     return [*_of(rollout, first_revision), _is_split()]
 
 
-def _of(rollout: RolloutRecord, first_revision: int) -> list[ColumnElement[bool]]:
+def _of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
     return [
         _outcome.c.task == rollout.task,
         _outcome.c.route_revision >= first_revision,
@@ -200,9 +213,14 @@ def _seen(row: Row[Any]) -> Seen:
 def _error(spec: TaskSpec, row: Any) -> float | None:
     if row.task_revision != spec.revision:
         return None
+    told = row.value
+    if row.kind == FeedbackKind.AUDIT.value:
+        if "correct" in told:
+            return 0.0 if told["correct"] and not row.bad else 1.0
+        told = told["output"]
     sent = row.input if isinstance(row.input, str) else None
     try:
-        truth = outputs.check(spec, row.value, sent)
+        truth = outputs.check(spec, told, sent)
         if row.bad:
             return 1.0
         return 1.0 - item_score(spec, outputs.check(spec, row.output, sent), truth)

@@ -81,7 +81,9 @@ class Plan:
     ``min_success``, ``max_p95_s``, ``min_score``: absolute thresholds, None for none.
     ``guardrails`` roll back; ``observed`` are only shown. ``promote_on``: metrics that must each be
     certified. ``shadow_inputs``: most inputs of the shadow, 0 for no shadow. ``bake_s``: how long
-    the incumbent keeps ``hold_back_bp`` of the traffic after the last step.
+    the incumbent keeps ``hold_back_bp`` of the traffic after the last step. ``audit``: share of the
+    calls of the split that are drawn for an audit; ``judge``: the general model that audits them,
+    "" for none.
 
     Raises Invalid (``rollout-plan``) for a plan that cannot be carried out.
     """
@@ -105,6 +107,8 @@ class Plan:
     shadow_inputs: int = 0
     bake_s: float = 86_400.0
     hold_back_bp: int = 500
+    audit: float = 0.0
+    judge: str = ""
 
     def __post_init__(self) -> None:
         for message in self._faults():
@@ -138,6 +142,9 @@ class Plan:
             and rising
             and steps[0] > 0
             and steps[-1] == FULL_BP,
+            "shadow_inputs must be at least 0": self.shadow_inputs >= 0,
+            "the share that is audited must lie between 0 and 1": 0.0 <= self.audit <= 1.0,
+            "a judge needs a share of calls to audit": not self.judge or self.audit > 0.0,
             "the margin must lie above 0 and below 1": 0.0 < self.margin < 1.0,
             "the chances of a mistake must lie between 0 and 1": all(0 < a < 1 for a in chances),
             "the horizon must be at least one outcome": self.horizon >= 1,

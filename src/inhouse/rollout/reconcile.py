@@ -1,8 +1,8 @@
 """One step of a rollout: read what is new, count it, decide, and carry the decision out.
 
 Any number of processes may step the same rollout; whoever is first wins, the others forget what
-they counted and read it again. What was counted is stored with every step, so that a process that
-starts again has the same evidence.
+they counted and read it again. What was counted is stored with every decision, and every two
+seconds besides, so that a process that starts again has the same evidence.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Conflict, Invalid, NotFound
-from inhouse.db.unit import Database, ReadUnit, WriteUnit
+from inhouse.db.unit import Database, ReadUnit
 from inhouse.registry import move, routes
 from inhouse.rollout import intake, records
 from inhouse.rollout.decide import Check, Decision, Kind, abort
-from inhouse.rollout.enact import Act, Taken, enact, note
+from inhouse.rollout.enact import Act, enact, keep
+from inhouse.rollout.memory import Counted, Memory, rebuild
 from inhouse.rollout.outlook import is_shadow, weigh
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
@@ -36,42 +37,19 @@ _ENDS: Final = (Kind.ROLL_BACK, Kind.ABORT)
 _FRESH: Final = (Kind.RAMP, Kind.BAKE)
 
 
-@dataclass(slots=True)
-class _Memory:
-    """What a process knows of a rollout after ``intakes`` of them."""
-
-    tally: Tally
-    intakes: int
-    upto: dict[str, int]
-    labelled: set[str]
-    first_revision: int
-    fresh_at: datetime
-    labels_since: datetime
-
-
-@dataclass(slots=True)
-class _Counted:
-    """What one step counted."""
-
-    upto: dict[str, int]
-    labels: list[LabelRecord]
-    outcomes: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.outcomes or self.labels)
-
-
 class Reconciler:
     """Steps rollouts. For one thread at a time.
 
-    It remembers the evidence of those that it stepped; ``step`` reads what is missing.
+    It remembers the evidence of those that it stepped; ``step`` reads what is missing. While
+    ``still`` is set no step goes forward; harm rolls back, and evidence is counted.
     """
 
     def __init__(self, database: Database, clock: Clock, catalog: Catalog) -> None:
         self._database = database
         self._clock = clock
         self._catalog = catalog
-        self._memories: dict[str, _Memory] = {}
+        self._memories: dict[str, Memory] = {}
+        self.still = False
 
     def step(self, rollout_id: str) -> DecisionRecord | None:
         """Count what is new and decide after every piece of it, up to the first decision. Returns
@@ -100,7 +78,7 @@ class Reconciler:
         asks for."""
         with self._database.read() as unit:
             rollout = records.get(unit, rollout_id)
-            return _reading(rollout, _rebuild(unit, rollout).tally)
+            return _reading(rollout, rebuild(unit, rollout).tally)
 
     def _step(self, rollout_id: str) -> DecisionRecord | None:
         with self._database.read() as unit:
@@ -111,10 +89,11 @@ class Reconciler:
                 return None
             memory = self._memories.get(rollout_id)
             if memory is None or memory.intakes != rollout.intakes:
-                memory = self._memories[rollout_id] = _rebuild(unit, rollout)
+                memory = self._memories[rollout_id] = rebuild(unit, rollout)
+            memory.still = self.still
             lost = _lost(unit, spec, rollout)
             news = None if lost else _news(unit, spec, rollout, memory)
-        counted = _Counted({}, [])
+        counted = Counted()
         if lost is not None:
             decision = abort(lost)
         else:
@@ -125,25 +104,26 @@ class Reconciler:
         self,
         spec: TaskSpec,
         rollout: RolloutRecord,
-        memory: _Memory,
+        memory: Memory,
         decision: Decision,
-        counted: _Counted,
+        counted: Counted,
     ) -> DecisionRecord | None:
         made, at = None, self._clock.now()
-        memory.upto.update(counted.upto)
-        taken = _taken(rollout, memory, counted) if counted else None
-        if decision.kind is not Kind.WAIT:
+        decided = decision.kind is not Kind.WAIT
+        memory.note(counted, at)
+        due = memory.is_news if decided else memory.is_due(at)
+        taken = memory.taken(_reading(rollout, memory.tally)) if due else None
+        if decided:
             act = _act(rollout, memory, decision, at)
             with self._database.write() as unit:
                 made = enact(unit, spec, rollout, act, taken)
         elif taken is not None:
             with self._database.write() as unit:
-                _note(unit, rollout, taken, at)
-        memory.intakes += taken is not None
+                keep(unit, rollout, taken, at)
+        if taken is not None:
+            memory.stored(taken, at, decided=decided)
         if made is not None and decision.kind in _FRESH:
-            memory.intakes += 1
-            memory.tally.begin()
-            memory.fresh_at = at
+            memory.begin(at)
         if made is not None and decision.kind in _ENDS:
             self.forget(rollout.id)
         return made
@@ -161,7 +141,7 @@ class _News:
     labels: list[LabelRecord]
 
 
-def _news(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: _Memory) -> _News:
+def _news(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: Memory) -> _News:
     first = memory.first_revision
     found = intake.outcomes(
         unit,
@@ -188,16 +168,14 @@ def _news(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: _Memor
 
 
 def _count(
-    rollout: RolloutRecord, memory: _Memory, news: _News | None, now: datetime
-) -> tuple[Decision, _Counted]:
+    rollout: RolloutRecord, memory: Memory, news: _News | None, now: datetime
+) -> tuple[Decision, Counted]:
     """Feed one after the other, and decide after each. What comes after a decision stays new."""
-    counted = _Counted({}, [])
+    counted = Counted()
     decision = None
     if news is not None:
         for seen in news.outcomes.seen:
-            memory.tally.outcome(seen)
-            counted.outcomes += 1
-            counted.upto[seen.process] = seen.number
+            memory.count(seen, counted)
             decision = _decide(rollout, memory, now)
             if decision.kind is not Kind.WAIT:
                 done = {p: n for p, n in news.outcomes.upto.items() if p < seen.process}
@@ -205,13 +183,7 @@ def _count(
                 return decision, counted
         counted.upto.update(news.outcomes.upto)
         for label in news.labels:
-            memory.tally.label(
-                unit=label.unit,
-                candidate=label.candidate,
-                weight_bp=label.weight_bp,
-                error=label.error,
-            )
-            memory.labelled.add(label.interaction_id)
+            memory.label(label)
             counted.labels.append(label)
             decision = _decide(rollout, memory, now)
             if decision.kind is not Kind.WAIT:
@@ -219,17 +191,17 @@ def _count(
     return decision or _decide(rollout, memory, now), counted
 
 
-def _decide(rollout: RolloutRecord, memory: _Memory, now: datetime) -> Decision:
+def _decide(rollout: RolloutRecord, memory: Memory, now: datetime) -> Decision:
     margin = rollout.plan.margin_after(rollout.step)
     tally = memory.tally
     reading = tally.shadow() if is_shadow(rollout) else tally.reading(margin)
     decision = weigh(rollout, reading, fresh_at=memory.fresh_at, now=now)
-    if rollout.state in _STILL and decision.kind not in _ENDS:
+    if (memory.still or rollout.state in _STILL) and decision.kind not in _ENDS:
         return decision._replace(kind=Kind.WAIT, state=rollout.state)
     return decision
 
 
-def _act(rollout: RolloutRecord, memory: _Memory, decision: Decision, at: datetime) -> Act:
+def _act(rollout: RolloutRecord, memory: Memory, decision: Decision, at: datetime) -> Act:
     values: dict[str, Any] = {"stopped_from": None}
     if decision.kind is Kind.HOLD:
         values["stopped_from"] = rollout.state.value
@@ -254,16 +226,6 @@ def _act(rollout: RolloutRecord, memory: _Memory, decision: Decision, at: dateti
     )
 
 
-def _note(unit: WriteUnit, rollout: RolloutRecord, taken: Taken, at: datetime) -> None:
-    records.change(unit, rollout, intakes=rollout.intakes + 1)
-    note(unit, rollout, taken, at)
-
-
-def _taken(rollout: RolloutRecord, memory: _Memory, counted: _Counted) -> Taken:
-    reading = _reading(rollout, memory.tally)
-    return Taken(upto=counted.upto, labels=tuple(counted.labels), reading=reading)
-
-
 def _reading(rollout: RolloutRecord, tally: Tally) -> dict[str, Any]:
     if is_shadow(rollout):
         return as_json(tally.shadow())
@@ -281,43 +243,3 @@ def _lost(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord) -> Check | Non
     except (Conflict, Invalid, NotFound):
         return Check("unfit", False, 1, 0)
     return None
-
-
-def _rebuild(unit: ReadUnit, rollout: RolloutRecord) -> _Memory:
-    """The evidence again, from the intakes and the outcomes that they name."""
-    memory = _Memory(
-        tally=Tally(rollout.plan, by_user=rollout.by_user),
-        intakes=0,
-        upto={},
-        labelled=set(),
-        first_revision=records.first_revision(unit, rollout.id),
-        fresh_at=rollout.created_at,
-        labels_since=rollout.created_at - intake.LATE,
-    )
-    for one in records.intakes(unit, rollout.id):
-        if one.fresh:
-            memory.tally.begin()
-            memory.fresh_at = one.created_at
-        else:
-            _replay(unit, rollout, memory, one)
-        memory.upto.update(one.upto)
-        memory.intakes = one.number
-    return memory
-
-
-def _replay(
-    unit: ReadUnit, rollout: RolloutRecord, memory: _Memory, one: records.IntakeRecord
-) -> None:
-    again = intake.outcomes(
-        unit, rollout, first_revision=memory.first_revision, after=memory.upto, upto=one.upto
-    )
-    for seen in again.seen:
-        memory.tally.outcome(seen)
-    for label in one.labels:
-        memory.tally.label(
-            unit=label.unit,
-            candidate=label.candidate,
-            weight_bp=label.weight_bp,
-            error=label.error,
-        )
-        memory.labelled.add(label.interaction_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -90,15 +90,22 @@ class LabelRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeRecord:
-    """A step of the evidence; ``tables.RolloutIntake`` says what the fields mean."""
+    """A step of the evidence; ``tables.RolloutIntake`` says what the fields mean. ``counted`` are
+    (process, number): its outcomes up to that number come next; and (None, n): the next n of
+    ``labels`` do."""
 
     rollout_id: str
     number: int
-    upto: Mapping[str, int]
+    counted: tuple[tuple[str | None, int], ...]
     labels: tuple[LabelRecord, ...]
     reading: Mapping[str, Any]
     fresh: bool
     created_at: datetime
+
+    @property
+    def upto(self) -> dict[str, int]:
+        """The last outcome number by process that was looked at."""
+        return {process: number for process, number in self.counted if process is not None}
 
 
 def get(unit: ReadUnit, rollout_id: str, *, lock: bool = False) -> RolloutRecord:
@@ -153,10 +160,11 @@ def decisions(unit: ReadUnit, rollout_id: str) -> list[DecisionRecord]:
     return [decision_of(row) for row in unit.execute(statement)]
 
 
-def intakes(unit: ReadUnit, rollout_id: str) -> list[IntakeRecord]:
-    """The intakes of a rollout, oldest first."""
+def intakes(unit: ReadUnit, rollout_id: str, *, readings: bool = True) -> list[IntakeRecord]:
+    """The intakes of a rollout, oldest first; without their ``readings`` these are empty."""
+    columns = [one for one in _intakes.c if readings or one is not _intakes.c.reading]
     statement = (
-        select(_intakes).where(_intakes.c.rollout_id == rollout_id).order_by(_intakes.c.number)
+        select(*columns).where(_intakes.c.rollout_id == rollout_id).order_by(_intakes.c.number)
     )
     return [_intake(row) for row in unit.execute(statement)]
 
@@ -279,23 +287,25 @@ def add_intake(
     rollout_id: str,
     number: int,
     *,
-    upto: Mapping[str, int],
+    counted: Iterable[tuple[str | None, int]],
     labels: tuple[LabelRecord, ...] = (),
     reading: Mapping[str, Any] | None = None,
     fresh: bool = False,
+    grows: bool = False,
     at: datetime,
 ) -> None:
-    """Store an intake. ``fresh`` ones count nothing: the evidence begins anew behind ``upto``."""
+    """Store an intake. ``fresh`` ones count nothing: the evidence begins anew behind ``counted``.
+    ``grows``: it is there, and holds more now. After ``change``, in its unit."""
     row = {
-        "rollout_id": rollout_id,
-        "number": number,
-        "upto": dict(upto),
+        "upto": [list(one) for one in counted],
         "labels": [[getattr(one, name) for name in LabelRecord.__slots__] for one in labels],
         "reading": dict(reading or {}),
         "fresh": fresh,
         "created_at": at,
     }
-    unit.execute(insert(_intakes).values(**row))
+    key = {"rollout_id": rollout_id, "number": number}
+    newest = update(_intakes).filter_by(**key)
+    unit.execute((newest if grows else insert(_intakes).values(**key)).values(**row))
 
 
 def _rollout(row: Row[Any]) -> RolloutRecord:
@@ -326,4 +336,6 @@ def decision_of(row: Row[Any]) -> DecisionRecord:
 
 def _intake(row: Row[Any]) -> IntakeRecord:
     fields = dict(row._mapping)
-    return IntakeRecord(**{**fields, "labels": tuple(map(label_of, fields["labels"]))})
+    counted = ((process, number) for process, number in fields.pop("upto"))
+    read = {"labels": tuple(map(label_of, fields["labels"])), "counted": tuple(counted)}
+    return IntakeRecord(**{"reading": {}, **fields, **read})

@@ -87,10 +87,11 @@ class RolloutIntake(Base):
     """One step of the evidence: which outcomes and labels were counted next. All intakes in their
     order, and the outcomes they name, give the same evidence again after a restart.
 
-    ``upto`` is the last counted outcome number by process; outcomes of several processes are
-    counted in the order of process and number, and labels after them. ``labels`` are those labels,
-    as they were counted (``records.LabelRecord``), in order. ``reading`` are the numbers
-    afterwards. ``fresh``: nothing is counted, and the evidence begins anew behind ``upto``.
+    ``upto`` is what was counted, in order: [process, number] are its outcomes up to that number,
+    [null, n] the next n labels. ``labels`` are those labels, as they were counted
+    (``records.LabelRecord``). ``reading`` are the numbers afterwards, at ``created_at``. The newest
+    intake may still grow. ``fresh``: nothing is counted, and the evidence begins anew behind
+    ``upto``.
     """
 
     __tablename__ = "rollout_intake"

@@ -64,9 +64,8 @@ class Tally:
                 self._answered(user.candidate, user.weight, user.bad)
         else:
             self._answered(arm, weight, seen.bad)
-        self._answers[seen.process, arm] += 1
-        is_warm = self._answers[seen.process, arm] > WARM_UP
-        if is_warm and self._is_first(self._timed, seen.unit):
+        self._answers[seen.process, arm] = answers = self._answers[seen.process, arm] + 1
+        if answers > WARM_UP and self._is_first(self._timed, seen.unit):
             self._evidence.took(candidate=arm, weight=weight, latency_s=seen.latency_s)
 
     def label(self, *, unit: str, candidate: bool, weight_bp: int, error: float) -> None:

@@ -12,6 +12,7 @@ from inhouse.gateway.call import Gateway
 from inhouse.gateway.keys import KeyRing
 from inhouse.gateway.ledger import Ledger
 from inhouse.gateway.limits.limiter import Limiter
+from inhouse.gateway.shadow import Shadows
 from inhouse.gateway.table import RouteTable
 from inhouse.inference.base import Backend
 from inhouse.interactions.record import Recorder
@@ -32,6 +33,7 @@ def wire_gateway(
     failures: int = 5,
     open_s: float = 300.0,
     clock: Clock | None = None,
+    shadows: Shadows | None = None,
 ) -> Gateway:
     """A gateway. ``recorder`` is started by the caller; ``routes`` are those of the database unless
     given; nothing is limited."""
@@ -53,4 +55,5 @@ def wire_gateway(
         clock=clock,
         forced={} if forced is None else forced,
         jitter=jitter,
+        shadows=shadows,
     )
