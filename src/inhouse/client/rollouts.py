@@ -70,7 +70,7 @@ class RolloutCheck(Answer):
 
 
 class RolloutArm(Answer):
-    """What an arm did, from the newest 20,000 outcomes. ``bad``: not answered, not in time, not
+    """What an arm did, from the newest 5,000 outcomes. ``bad``: not answered, not in time, not
     valid, or rescued by a fallback. ``labels`` are arm-blind, ``correct`` their mean score."""
 
     arm: str

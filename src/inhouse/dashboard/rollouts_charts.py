@@ -11,7 +11,7 @@ from typing import Any, Final
 from inhouse.dashboard.axes import Point, Tick, time_axis
 from inhouse.dashboard.charts import Dot, Event, LineChart, Rule, Series, line_chart
 from inhouse.dashboard.figures import number
-from inhouse.dashboard.frames import Framing
+from inhouse.dashboard.frames import Frame, Framing
 from inhouse.dashboard.rollouts_words import KINDS, evidence, weight
 from inhouse.rollout.history import Moment
 from inhouse.rollout.outlook import is_shadow
@@ -19,6 +19,8 @@ from inhouse.rollout.plan import Metric, Plan, RolloutState
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 
 _FLOOR: Final = 0.01
+_ROWS: Final = 40
+"""Rows of a table of numbers at most: the page is drawn anew with every change."""
 _APART: Final = 0.09
 """Share of the width that words need."""
 _LOOKS: Final[Mapping[str, str]] = {
@@ -88,7 +90,13 @@ def charts_of(
         found.append(_loss(story))
     if moments:
         found += [_harm(story), _certificate(story)]
-    return found
+    return [replace(one, frame=_shortened(one.frame)) for one in found]
+
+
+def _shortened(frame: Frame) -> Frame:
+    """A table of numbers with rows at even distances, the newest among them; the JSON has all."""
+    apart = max(1, math.ceil(len(frame.rows) / _ROWS))
+    return replace(frame, rows=frame.rows[::-1][::apart][::-1])
 
 
 def _weights(story: _Story) -> LineChart:

@@ -19,9 +19,10 @@ from inhouse.rollout.tables import RolloutDecision, RolloutIntake
 
 MOST: Final = 300
 """Points of a history at most."""
-NEWEST: Final = 20_000
+NEWEST: Final = 5_000
 """Outcomes that the figures of the arms come from at most."""
 _LABELLED: Final = 2_000
+"""Intakes whose labels are looked at."""
 _COARSE_MS: Final = 100
 _intakes = table_of(RolloutIntake)
 _decisions = table_of(RolloutDecision)
@@ -162,12 +163,13 @@ def _counted(unit: ReadUnit, rollout: RolloutRecord) -> list[Row[Any]]:
 
 
 def _errors(unit: ReadUnit, rollout_id: str) -> dict[bool, list[float]]:
-    """Errors of the newest labels, by whether they are the candidate's."""
-    statement = (
-        select(_intakes.c.labels)
-        .where(_intakes.c.rollout_id == rollout_id, type_coerce(_intakes.c.labels, Text) != "[]")
-        .order_by(_intakes.c.number.desc())
-        .limit(_LABELLED)
+    """Errors of the labels in the newest intakes, by whether they are the candidate's."""
+    mine = _intakes.c.rollout_id == rollout_id
+    newest = unit.execute(select(func.max(_intakes.c.number)).where(mine)).scalar() or 0
+    statement = select(_intakes.c.labels).where(
+        mine,
+        _intakes.c.number > newest - _LABELLED,
+        type_coerce(_intakes.c.labels, Text) != "[]",
     )
     errors: dict[bool, list[float]] = {False: [], True: []}
     for labels in unit.execute(statement).scalars():

@@ -180,16 +180,17 @@
 
   // what a reader opened and where the focus is outlives a swap of the part around it ------
   const FOCUSABLE = "a[href], button, summary, input, select, textarea, [tabindex]";
-  let held = null;
-  const hold = (part) => ({
-    id: part.id,
+  const held = new Map();
+  const hold = (part) => part.id && held.set(part.id, {
     open: [...part.querySelectorAll("details[open] > summary")].map((one) => one.textContent),
     place: [...part.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement),
     words: document.activeElement?.textContent,
     scrolled: [...part.querySelectorAll(".scroll")].map((one) => one.scrollTop),
   });
-  const restore = (part, was) => {
-    if (!was?.id || part.id !== was.id) return;
+  const restore = (was, id) => {
+    const part = document.getElementById(id);
+    held.delete(id);
+    if (!part) return;
     part.querySelectorAll("details > summary").forEach((one) => {
       if (was.open.includes(one.textContent)) one.parentElement.open = true;
     });
@@ -203,12 +204,12 @@
   // swaps -----------------------------------------------------------------------------
   document.addEventListener("htmx:beforeSwap", (event) => {
     ends.clear();
-    held = hold(event.target);
+    hold(event.target);
     event.target.querySelectorAll(".log[id]").forEach((log) => { if (!atEnd(log)) ends.add(log.id); });
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     dropGone();
-    restore(event.target, held);
+    held.forEach(restore);
     prepare(event.target.isConnected ? event.target.parentElement ?? document : document);
     const path = event.detail.requestConfig?.elt;
     if (path && !path.isConnected && document.activeElement === document.body) {
