@@ -1,4 +1,5 @@
-"""What is done again and again whatever the tasks do: old calls erased, the store read again."""
+"""What is done again and again whatever the tasks do: old calls erased, the store read
+again, drift looked for."""
 
 from __future__ import annotations
 
@@ -12,12 +13,13 @@ from inhouse.core.errors import Conflict
 from inhouse.core.states import JobStatus
 from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.jobs import queue, schedule
-from inhouse.monitoring import erasure
+from inhouse.monitoring import drift_records, erasure
 from inhouse.registry.upkeep import request_scrub
 from inhouse.settings import Settings
 
 RETENTION: Final = "retention"
 SCRUB: Final = "scrub"
+DRIFT: Final = "drift"
 RATE_MB_S: Final = 20.0
 """Megabytes a second that a scheduled scrub reads at most."""
 _DAY: Final = timedelta(days=1)
@@ -27,7 +29,7 @@ _MOST: Final = 1000
 def run(database: Database, clock: Clock, settings: Settings) -> None:
     """Queue what is due. Each at most once in its interval, over all processes."""
     scrub_every = timedelta(days=settings.store.scrub_days)
-    for name, every in ((RETENTION, _DAY), (SCRUB, scrub_every)):
+    for name, every in ((RETENTION, _DAY), (SCRUB, scrub_every), (DRIFT, _DAY)):
         now = clock.now()
         with database.read() as reading:
             is_due = bool(every) and schedule.is_due(reading, name, every, at=now)
@@ -38,6 +40,8 @@ def run(database: Database, clock: Clock, settings: Settings) -> None:
                 continue
             if name == RETENTION:
                 _erase_old(unit, settings, now)
+            elif name == DRIFT:
+                drift_records.request(unit, None, at=now)
             else:
                 _scrub(unit, clock)
 

@@ -136,7 +136,7 @@ def simulate(
     rules: Container[str] = EVERY_RULE,
     way: Way = PLAINLY,
     known: Mapping[Key, Collection[int]] | None = None,
-) -> Generator[Piece]:
+) -> Generator[Piece, None, None]:
     """Runs of ``rules`` in every scenario, as they are done; not those whose numbers are ``known``.
 
     The runs themselves depend on nothing but the master seed; the order in which they come does.
