@@ -14,10 +14,16 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 
 import structlog
 from sqlalchemy.exc import StatementError
 
+from inhouse.automation.attention import proposals
+from inhouse.automation.carry import JOB as TRIGGER_JOB
+from inhouse.automation.carry import Proposals
+from inhouse.automation.conductor import Conductor
+from inhouse.automation.train import Trigger
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
@@ -117,6 +123,7 @@ class App:
             routes=self.routes.all(),
             limits=self.settings.limits,
             upstreams=_upstream_limits(self.settings),
+            also=proposals,
         )
 
     @property
@@ -132,12 +139,25 @@ class App:
             ERASE: eraser,
             JUDGE: judge,
             DRIFT_JOB: self.drift,
+            TRIGGER_JOB: Trigger(
+                database=self.database, training=self.training, proposals=self.proposals
+            ),
         }
 
     @property
     def drift(self) -> DriftCheck:
         """What looks for drift."""
         return DriftCheck(self.database, self.clock, self.catalog, self.open_encoder)
+
+    @property
+    def proposals(self) -> Proposals:
+        """What automation proposes and carries out, by the settings in force."""
+        return Proposals(catalog=self.catalog, clock=self.clock, settings=lambda: self.settings)
+
+    @cached_property
+    def conductor(self) -> Conductor:
+        """What asks for every task what is next."""
+        return Conductor(self.database, self.proposals)
 
     @property
     def body_limit(self) -> int:
@@ -189,7 +209,7 @@ class App:
 
     def start(self) -> None:
         """Begin to record, to follow routes, keys and limits, to move rollouts, to look for what
-        people should hear of, and to work jobs off."""
+        people should hear of, to automate, and to work jobs off."""
         self.routes.refresh()
         self.shadows.mirror.refresh()
         self.keys.refresh()
@@ -198,6 +218,7 @@ class App:
         self.poller.start()
         self.controller.start()
         self.alerter.start()
+        self.conductor.start()
         if self.settings.server.workers:
             self.embedded_workers.append(self.make_worker(self.settings.server.workers))
             self.embedded_workers[-1].start()
@@ -206,6 +227,7 @@ class App:
         """Give running jobs back to the queue and commit what was recorded."""
         while self.embedded_workers:
             self.embedded_workers.pop().stop()
+        self.conductor.stop()
         self.alerter.stop()
         self.controller.stop()
         self.poller.stop()

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
+from inhouse.automation import chores
 from inhouse.core.errors import Unavailable
 from inhouse.core.ids import new_id
 from inhouse.datasets.tables import Snapshot, SnapshotExample
 from inhouse.db.dialects import table_of
-from inhouse.db.unit import Database
+from inhouse.db.unit import Database, WriteUnit
 from inhouse.evaluation import records
 from inhouse.evaluation.compare import Interval
 from inhouse.evaluation.gate import Verdict, VerdictKind
 from inhouse.evaluation.measure import Answer, Result
-from inhouse.interactions.record import InteractionRecord
+from inhouse.gateway.breakers import Breakers
+from inhouse.interactions.record import InteractionRecord, Recorder
 from inhouse.interactions.record import insert as record_calls
 from inhouse.jobs import queue
 from inhouse.jobs.handler import JobContext
 from inhouse.monitoring import drift_records
+from inhouse.monitoring.attention import Code, Server, concerns
 from inhouse.monitoring.drift import DriftCheck
 from inhouse.monitoring.drift_answers import answers
 from inhouse.monitoring.drift_distance import (
@@ -40,6 +44,8 @@ from inhouse.monitoring.drift_distance import (
     together,
 )
 from inhouse.registry import versions
+from inhouse.settings import Settings
+from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec, Unit
 from inhouse.testing.clock import FrozenClock
@@ -227,9 +233,11 @@ def test_an_upstream_is_compared_with_its_first_calls(
         assert drift_records.newest(unit, "other") == []
 
 
-def _version(database: Database, clock: FrozenClock, rng: Random) -> versions.Version:
-    snapshot = {
-        "id": new_id(),
+def _snapshot(unit: WriteUnit, clock: FrozenClock, rng: Random) -> str:
+    """200 examples to learn from, the first of them erased."""
+    snapshot_id = new_id()
+    row = {
+        "id": snapshot_id,
         "task": SPEC.name,
         "task_revision": SPEC.revision,
         "content_hash": "0" * 64,
@@ -240,7 +248,7 @@ def _version(database: Database, clock: FrozenClock, rng: Random) -> versions.Ve
     }
     examples = [
         {
-            "snapshot_id": snapshot["id"],
+            "snapshot_id": snapshot_id,
             "position": number,
             "split": "train",
             "input": _text(rng) if number else {"erased": True},
@@ -253,57 +261,48 @@ def _version(database: Database, clock: FrozenClock, rng: Random) -> versions.Ve
         }
         for number in range(200)
     ]
-    with database.write() as unit:
-        unit.execute(insert(table_of(Snapshot)).values(**snapshot))
-        unit.execute(insert(table_of(SnapshotExample)), examples)
-        version = versions.register(
-            unit,
-            task=SPEC.name,
-            task_revision=SPEC.revision,
-            artifact=SPEC.name,
-            store_version="20260101T000000Z-0badcafe",
-            manifest_digest="sha256:00",
-            recipe="encoder-head.v1",
-            run_id=None,
-            snapshot_id=str(snapshot["id"]),
-            at=clock.now(),
-        )
-        begun = records.begin(
-            unit,
-            task=SPEC.name,
-            task_revision=SPEC.revision,
-            candidate=version.reference,
-            version_id=version.id,
-            snapshot_id=str(snapshot["id"]),
-            settings={},
-            at=clock.now(),
-        )
-        said = tuple(Answer(output={"label": "bad" if n % 4 == 0 else "good"}) for n in range(80))
-        result = Result(
-            reference=version.reference,
-            role="candidate",
-            about="",
-            answers=said,
-            scores=(1.0,) * len(said),
-            figures={"score": Interval(1.0, 1.0, 1.0)},
-            latency=None,
-        )
-        records.finish(
-            unit,
-            begun.id,
-            results=[result],
-            comparisons=[],
-            verdict=Verdict(kind=VerdictKind.PASS, reasons=()),
-            at=clock.now(),
-        )
-    return version
+    unit.execute(insert(table_of(Snapshot)).values(**row))
+    unit.execute(insert(table_of(SnapshotExample)), examples)
+    return str(snapshot_id)
+
+
+def _version(unit: WriteUnit, clock: FrozenClock, snapshot_id: str) -> None:
+    """A version that answered "bad" to every fourth of 80 test examples."""
+    about = {"task": SPEC.name, "task_revision": SPEC.revision, "snapshot_id": snapshot_id}
+    version = versions.register(
+        unit,
+        **about,
+        artifact=SPEC.name,
+        store_version="20260101T000000Z-0badcafe",
+        manifest_digest="sha256:00",
+        recipe="encoder-head.v1",
+        run_id=None,
+        at=clock.now(),
+    )
+    name = version.reference
+    begun = records.begin(
+        unit, **about, candidate=name, version_id=version.id, settings={}, at=clock.now()
+    )
+    said = tuple(Answer(output={"label": "bad" if n % 4 == 0 else "good"}) for n in range(80))
+    result = Result(
+        reference=name,
+        role="candidate",
+        about="",
+        answers=said,
+        scores=(1.0,) * len(said),
+        figures={"score": Interval(1.0, 1.0, 1.0)},
+        latency=None,
+    )
+    passed = Verdict(kind=VerdictKind.PASS, reasons=())
+    records.finish(unit, begun.id, results=[result], comparisons=[], verdict=passed, at=clock.now())
 
 
 def test_an_own_version_is_compared_with_its_examples_and_its_evaluation(
     sqlite_database: Database, clock: FrozenClock
 ) -> None:
     rng, check = Random(11), _check(sqlite_database, clock)
-    _version(sqlite_database, clock, rng)
+    with sqlite_database.write() as unit:
+        _version(unit, clock, _snapshot(unit, clock, rng))
     _calls(sqlite_database, clock, rng, 120, bad=0.25)
     [waiting], skipped = check.look(SPEC)
     assert (waiting.reference, waiting.outputs, waiting.drifted) == ("tone@1", None, False)
@@ -357,3 +356,35 @@ def test_a_unit_counts_once(sqlite_database: Database, clock: FrozenClock) -> No
     )
     assert [one.drifted for one in by_call] == [True]
     assert [one.drifted for one in by_user] == [False]
+
+
+def test_a_model_that_drifted_needs_attention(
+    sqlite_database: Database, clock: FrozenClock, tmp_path: Path
+) -> None:
+    rng = Random(21)
+    _calls(sqlite_database, clock, rng, 300, bad=0.1)
+    _calls(sqlite_database, clock, rng, 100, bad=0.8)
+    _check(sqlite_database, clock).look(SPEC)
+    server = Server(
+        breakers=Breakers(clock=clock, jitter=lambda: 0.0, failures=1, open_s=60.0),
+        store=ModelStore(tmp_path / "store", clock),
+        recorder=Recorder(sqlite_database, clock=clock),
+        settings_error="",
+    )
+    with sqlite_database.read() as unit:
+        found = concerns(unit, server, [], now=clock.now())
+    assert [(one.code, one.about) for one in found] == [(Code.DRIFT, "tone")]
+    assert "up/large" in found[0].text
+
+
+def test_a_server_looks_once_a_day(sqlite_database: Database, clock: FrozenClock) -> None:
+    def queued() -> int:
+        chores.run(sqlite_database, clock, Settings())
+        with sqlite_database.read() as unit:
+            return len(queue.list_jobs(unit, name=drift_records.JOB))
+
+    counts = [queued()]
+    for _ in range(2):
+        clock.advance(86_400)
+        counts += [queued(), queued()]
+    assert counts == [0, 1, 1, 1, 1], "a look that has not ended is enough"

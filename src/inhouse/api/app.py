@@ -13,6 +13,7 @@ from inhouse import __version__
 from inhouse.api import (
     alerts,
     audit,
+    automation,
     breakers,
     contents,
     datasets,
@@ -78,6 +79,7 @@ _AREAS = (
     store,
     lineage,
     subjects,
+    automation,
 )
 _CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
 

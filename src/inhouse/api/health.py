@@ -10,10 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from inhouse.api.depends import Reader, Wired
+from inhouse.automation.metrics import observe as observe_proposals
 from inhouse.bootstrap import App
 from inhouse.client.control import Health
 from inhouse.core.errors import InhouseError, Unavailable
 from inhouse.gateway.limits.metrics import observe as observe_limits
+from inhouse.jobs.metrics import observe as observe_jobs
 from inhouse.monitoring.alert_records import list_alerts
 from inhouse.monitoring.metrics import observe, observe_alerts
 from inhouse.monitoring.report import independence
@@ -76,5 +78,7 @@ def _observe(app: App) -> None:
             observe(independence(unit, now=app.clock.now()))
             observe_alerts(list_alerts(unit, open_only=True, limit=_MOST_ALERTS))
             observe_rollouts(unit)
+            observe_jobs(unit)
+            observe_proposals(unit)
     except (InhouseError, SQLAlchemyError):
         return

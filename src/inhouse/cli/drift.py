@@ -28,8 +28,9 @@ def check(task: Task = None, as_json: AsJson = False) -> None:
     catalog = context.app.catalog
     found: list[DriftRecord] = []
     skipped: dict[str, str] = {}
+    encoder = context.app.drift.encoder()
     for spec in catalog.all() if task is None else [catalog.get(task)]:
-        records, left_out = context.app.drift.look(spec)
+        records, left_out = context.app.drift.look(spec, encoder)
         found += records
         skipped |= {f"{spec.name}: {name}": why for name, why in left_out.items()}
     if as_json:

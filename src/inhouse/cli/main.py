@@ -11,6 +11,7 @@ import typer
 from inhouse import __version__
 from inhouse.cli import (
     alerts,
+    automation,
     breakers,
     database,
     dataset,
@@ -64,6 +65,7 @@ for group in (
     experiment,
     drift,
     independence,
+    automation,
     routes,
     breakers,
     alerts,

@@ -6,7 +6,7 @@ what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,7 +30,7 @@ class Server:
 
     ``settings_error``: what is wrong with inhouse.toml now, "" when nothing is. ``routes``: the
     routes in force by task. ``limits``: those of the server, ``upstreams``: those of upstreams by
-    name.
+    name. ``also``: what layers above know that needs somebody.
     """
 
     breakers: Breakers
@@ -40,6 +40,7 @@ class Server:
     routes: Mapping[str, Route] = field(default_factory=dict)
     limits: LimitSettings = field(default_factory=LimitSettings)
     upstreams: Mapping[str, LimitSettings] = field(default_factory=dict)
+    also: Callable[[ReadUnit], Sequence[Concern]] = lambda unit: ()
 
 
 def concerns(
@@ -48,6 +49,8 @@ def concerns(
     """Everything that needs somebody, worst first; of one level in the order of the story.
     ``counts`` are the calls of the window."""
     found = [*of_process(server), *of_stored(unit, server, counts, now=now)]
+    asked = " ".join(one.title for one in found if one.code is Code.PROPOSAL_OPEN)
+    found += [one for one in stored.candidates(unit) if one.about not in asked.split()]
     return sorted(found, key=lambda one: list(Level).index(one.level))
 
 
@@ -75,6 +78,8 @@ def of_stored(
         *stored.jobs(unit, now),
         *stored.gates(unit),
         *stored.drifts(unit),
+        *stored.pause(unit),
+        *server.also(unit),
     ]
 
 

@@ -42,12 +42,16 @@ class Code(StrEnum):
     ROLLOUT_ROLLED_BACK = "rollout-rolled-back"
     ROLLOUT_HELD = "rollout-held"
     ROLLOUT_ABORTED = "rollout-aborted"
+    ROLLOUT_PAUSED = "rollout-paused"
     SPLIT_MISMATCH = "split-mismatch"
     TRAINING_FAILED = "training-failed"
     JOB_FAILED = "job-failed"
     GATE_FAILED = "gate-failed"
     GATE_INCONCLUSIVE = "gate-inconclusive"
+    CANDIDATE_WAITS = "candidate-waits"
     DRIFT = "drift"
+    JOBS_PAUSED = "jobs-paused"
+    PROPOSAL_OPEN = "proposal-open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

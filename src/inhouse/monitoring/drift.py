@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final, Protocol
 
 from inhouse.core.clock import Clock
@@ -44,6 +45,9 @@ class TextEncoder(Protocol):
     name: str
 
     def vectors(self, texts: Sequence[str]) -> list[Any]: ...
+
+
+Opened = Callable[[], TextEncoder | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +84,30 @@ class DriftCheck:
         specs = self.catalog.all() if task is None else [self.catalog.get(task)]
         found: list[DriftRecord] = []
         skipped: dict[str, str] = {}
+        encoder = self.encoder()
         for number, spec in enumerate(specs):
             job.check()
             job.progress(number, len(specs), spec.name)
-            records, left_out = self.look(spec)
+            records, left_out = self.look(spec, encoder)
             found += records
             skipped |= {f"{spec.name}: {name}": why for name, why in left_out.items()}
         drifted = [record.reference for record in found if record.drifted]
         return {"looked": len(found), "drifted": drifted, "skipped": skipped}
 
-    def look(self, spec: TaskSpec) -> tuple[list[DriftRecord], dict[str, str]]:
-        """Look at every model of a task and store what is found; and, by reference, why there was
-        nothing to compare."""
-        found, skipped = [], {}
-        encoder = self._encoder()
+    def look(
+        self, spec: TaskSpec, encoder: Opened | None = None
+    ) -> tuple[list[DriftRecord], dict[str, str]]:
+        """Look at every model of a task and store what is found, with one moment for all; and, by
+        reference, why there was nothing to compare. ``encoder``: where somebody looks at several
+        tasks, that of the look before."""
+        found, skipped, at = [], {}, self.clock.now()
+        encoder = encoder or self.encoder()
         with self.database.read() as unit:
             names = self._references(unit, spec)
         for name in names:
             with self.database.read() as unit:
                 samples = self._samples(unit, spec, name)
-            inputs = _inputs(samples, encoder)
+            inputs, by = _inputs(samples, encoder)
             outputs = _outputs(spec, samples)
             if inputs.why_not and outputs.why_not:
                 skipped[name] = inputs.why_not
@@ -112,17 +120,23 @@ class DriftCheck:
                     calls=samples.inputs.calls,
                     inputs=inputs,
                     outputs=outputs,
-                    encoder=encoder.name if encoder else None,
-                    at=self.clock.now(),
+                    encoder=by,
+                    at=at,
                 )
             found.append(record)
         return found, skipped
 
-    def _encoder(self) -> TextEncoder | None:
-        try:
-            return self.open_encoder()
-        except (Unavailable, Conflict):
-            return None
+    def encoder(self) -> Opened:
+        """What compares by meaning, opened when it is first needed and then kept."""
+
+        @cache
+        def opened() -> TextEncoder | None:
+            try:
+                return self.open_encoder()
+            except (Unavailable, Conflict):
+                return None
+
+        return opened
 
     def _references(self, unit: ReadUnit, spec: TaskSpec) -> list[str]:
         """Models that answered, those on the route, and the newest own version that may come."""
@@ -169,12 +183,15 @@ def _version(unit: ReadUnit, spec: TaskSpec, reference: str) -> Version | None:
     return version if version.task_revision == spec.revision else None
 
 
-def _inputs(samples: _Samples, encoder: TextEncoder | None) -> Looked:
+def _inputs(samples: _Samples, encoder: Opened) -> tuple[Looked, str | None]:
+    """And the name of what compared by meaning, if something did."""
     before, now = samples.before.texts, samples.inputs.texts
-    gaps = texts(before, now)
-    if encoder is not None and any(gaps):
-        gaps.append(_meaning(encoder, before[:_BY_MEANING], now[:_BY_MEANING]))
-    return _looked(together(gaps), samples.before.texts_are)
+    gaps, by = texts(before, now), None
+    found = encoder() if min(len(before), len(now)) >= 2 * LEAST_ITEMS else None
+    if found is not None:
+        gaps.append(_meaning(found, before[:_BY_MEANING], now[:_BY_MEANING]))
+        by = found.name
+    return _looked(together(gaps), samples.before.texts_are), by
 
 
 def _meaning(encoder: TextEncoder, before: Sequence[str], now: Sequence[str]) -> Gap | None:

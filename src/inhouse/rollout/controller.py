@@ -12,6 +12,7 @@ import structlog
 
 from inhouse.core.clock import Clock
 from inhouse.db.unit import Database
+from inhouse.jobs.pause import paused
 from inhouse.rollout import audit, intake, judge, records
 from inhouse.rollout.conduct import Conductor
 from inhouse.rollout.reconcile import Reconciler
@@ -60,8 +61,8 @@ class Controller:
 
     def tick(self) -> list[DecisionRecord]:
         """Step every rollout that this process has or gets the lease of, and every experiment. What
-        fails is logged, and does not keep the others from their step. Returns what was decided of
-        rollouts."""
+        fails is logged, and does not keep the others from their step. While jobs are paused a step
+        only goes back. Returns what was decided of rollouts."""
         made: list[DecisionRecord] = []
         for rollout in self._unfinished():
             self._try(self._step, rollout, made)
@@ -144,6 +145,7 @@ class Controller:
     def _look(self, found: list[RolloutRecord]) -> None:
         with self._database.read() as unit:
             found.extend(records.unfinished(unit))
+            self._reconciler.still = bool(found) and paused(unit) is not None
 
     def _give_up(self) -> None:
         with self._database.write() as unit:

@@ -44,7 +44,8 @@ class Reading(NamedTuple):
 
     ``outcomes``: of the guardrail that has most. ``candidate``: the candidate's calls, or users.
     ``harm``, ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the
-    evidence for the margin that was asked for, of the metric where it is least.
+    evidence for the margin that was asked for, of the metric where it is least. ``certified``: the
+    smallest margin of the plan that is certified for all of them; 1 when none is.
     """
 
     outcomes: int
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     certificate: float
     thresholds: tuple[ThresholdReading, ...]
     guardrails: tuple[GuardrailReading, ...]
+    certified: float = 1.0
 
 
 class ShadowReading(NamedTuple):
@@ -194,6 +196,7 @@ class Evidence:
             min([safety.best(margin) for safety in self._promoting]),
             tuple([_threshold(name, one) for name, one in self._limits.items()]),
             tuple([part.reading() for part in parts]),
+            max([safety.certified for safety in self._promoting]),
         )
 
     def _limit(self, name: str, bad: float) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from inhouse.rollout.guardrails import Evidence, Reading, ShadowEvidence, ShadowReading
-from inhouse.rollout.plan import FULL_BP, Plan
+from inhouse.rollout.guardrails import (
+    Evidence,
+    GuardrailReading,
+    Reading,
+    ShadowEvidence,
+    ShadowReading,
+    ThresholdReading,
+)
+from inhouse.rollout.plan import FULL_BP, Metric, Plan
 from inhouse.rollout.users import UserMeans
 
 WARM_UP: Final = 20
@@ -109,6 +116,20 @@ def as_json(reading: Reading | ShadowReading) -> dict[str, Any]:
         name: plain(value) if isinstance(value, tuple) else value
         for name, value in reading._asdict().items()
     }
+
+
+def from_json(stored: Mapping[str, Any]) -> Reading | ShadowReading:
+    """The reading that was stored by the names of its fields."""
+    if "inputs" in stored:
+        return ShadowReading(**stored)
+    parts = {
+        "thresholds": tuple(ThresholdReading(**one) for one in stored["thresholds"]),
+        "guardrails": tuple(
+            GuardrailReading(**{**one, "metric": Metric(one["metric"])})
+            for one in stored["guardrails"]
+        ),
+    }
+    return Reading(**{**stored, **parts})
 
 
 def _named(part: Any) -> dict[str, Any]:
