@@ -165,10 +165,15 @@ class Evidence:
             if over is not None:
                 part.add(candidate, weight, over)
         if not candidate:
-            if self._quantiles:
-                self._latencies.add(latency_s)
+            self.took_alone(latency_s)
         elif self._plan.max_p95_s is not None:
             self._limit("max_p95_s", 1.0 if latency_s > self._plan.max_p95_s else 0.0)
+
+    def took_alone(self, latency_s: float) -> None:
+        """A latency of the incumbent at a time when the candidate's do not count: it only moves the
+        thresholds."""
+        if self._quantiles:
+            self._latencies.add(latency_s)
 
     def labelled(self, *, candidate: bool, weight: float, error: float) -> None:
         """An arm-blind label of an answer: its error, 0 (right) to 1."""

@@ -18,7 +18,7 @@ from inhouse.rollout.plan import FULL_BP, Metric, Plan
 from inhouse.rollout.users import UserMeans
 
 WARM_UP: Final = 20
-"""First answers of each process and arm, whose latencies do not count."""
+"""First answers of each process and arm; no latency of the process counts until both had them."""
 
 
 class Seen(NamedTuple):
@@ -64,8 +64,21 @@ class Tally:
                 self._answered(user.candidate, user.weight, user.bad)
         else:
             self._answered(arm, weight, seen.bad)
-        self._answers[seen.process, arm] = answers = self._answers[seen.process, arm] + 1
-        if answers > WARM_UP and self._is_first(self._timed, seen.unit):
+        self._time(seen, weight)
+
+    def _time(self, seen: Seen, weight: float) -> None:
+        """Count a latency once both arms of its process are warm. To count one arm before the other
+        would bet on less than a split, and find harm in equal models."""
+        arm, answers = seen.candidate, self._answers
+        own, other = (seen.process, arm), (seen.process, not arm)
+        before = answers[own]
+        answers[own] = before + 1
+        if before < WARM_UP:
+            return
+        if answers[other] < WARM_UP:
+            if not arm:
+                self._evidence.took_alone(seen.latency_s)
+        elif self._is_first(self._timed, seen.unit):
             self._evidence.took(candidate=arm, weight=weight, latency_s=seen.latency_s)
 
     def label(self, *, unit: str, candidate: bool, weight_bp: int, error: float) -> None:
