@@ -1,11 +1,13 @@
-"""Run test suites, all in one pytest, and end with one closing line for them.
+"""Run test suites and end with one closing line for all of them.
 
     python scripts/suites.py [--json FILE] house unit contract integration e2e
 
 A suite is a folder under tests/; one that does not exist, or holds no test, counts nothing. Each
 tells how many of its tests passed, and their seconds. Tests marked `full` run when INHOUSE_FULL is
-set. The last two lines are the totals: `N passed, N failed`, then pytest's own form of them. The
-exit status is 1 when anything failed, when pytest could not run, or when no test ran at all.
+set. Suites run together in one pytest, but for those that drive a browser: its event loop stays
+in the process that drives it. The last two lines are the totals: `N passed, N failed`, then
+pytest's own form of them. The exit status is 1 when anything failed, when pytest could not run, or
+when no test ran at all.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ NOTHING_COLLECTED = 5
 WORKERS = 3
 # A module goes to one worker, in the order of tests/conftest.py: the longest first.
 IN_PARALLEL = ("-n", str(WORKERS), "--dist", "loadscope", "--no-loadscope-reorder")
+BROWSERS = ("e2e",)
 OUTCOMES = ("failed", "passed", "skipped", "errors")
 
 
@@ -92,11 +95,17 @@ def main() -> int:
     arguments = parser.parse_args()
     full = bool(os.environ.get("INHOUSE_FULL"))
     wanted = [one for one in arguments.suites if any((ROOT / "tests" / one).glob("**/test_*.py"))]
+    without = [suite for suite in wanted if suite not in BROWSERS]
+    browsers = [suite for suite in wanted if suite in BROWSERS]
     for suite in arguments.suites:
         if suite not in wanted:
             print(f"--- {suite}: no tests yet")
     started = time.monotonic()
-    status, tests = run(wanted, full=full) if wanted else (0, [])
+    status, tests = 0, list[dict[str, Any]]()
+    for together in (without, browsers):
+        if together:
+            failed, found = run(together, full=full)
+            status, tests = status or failed, tests + found
     seconds = time.monotonic() - started
     results = [told(suite, tests) for suite in wanted]
     for result in results:

@@ -37,16 +37,18 @@ The way of a correction into a served model:
     evaluation.run      scored beside the general model and the floors; the gate
     rollout.steer       a person begins a rollout; its first step is a revision of the route
     rollout.controller  counts how calls of both arms end (interactions.outcomes), decides, goes on
+    rollout.conduct     the same for experiments: two references compared at a fixed split
     registry.move       traffic moves, in numbered revisions of the route
+    automation.conductor  begins any of it by itself, or proposes it, as a task's settings say
 
 And back: monitoring.lineage follows a served answer to its version, run, snapshot, examples and
 calls; monitoring.erasure deletes a subject's data along the same links.
 
-Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml), ``db`` and
-``migrations`` (one schema, two databases), ``tasks`` (what can be asked), ``serving`` (references
-to open backends), ``jobs`` (background work with leases), ``rollout`` (when a
-candidate may have more traffic, decided from evidence), ``monitoring`` (cost, latency,
-independence, lineage, erasure), ``bootstrap`` (wires all of it), ``reload`` (follows
+Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml), ``notify``
+(channels that tell people), ``db`` and ``migrations`` (one schema, two databases), ``tasks`` (what
+can be asked), ``serving`` (references to open backends), ``jobs`` (background work with leases),
+``rollout`` (when a candidate may have more traffic, decided from evidence), ``monitoring`` (cost,
+latency, independence, lineage, erasure), ``bootstrap`` (wires all of it), ``reload`` (follows
 inhouse.toml), and the edges: ``api`` (HTTP), ``dashboard`` (the pages), ``client`` (the SDK),
 ``cli`` (the command line). ``testing`` is for those who extend it.
 """

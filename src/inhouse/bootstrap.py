@@ -12,11 +12,18 @@ import os
 import random
 import secrets
 import socket
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 
 import structlog
 from sqlalchemy.exc import StatementError
 
+from inhouse.automation.attention import proposals
+from inhouse.automation.carry import JOB as TRIGGER_JOB
+from inhouse.automation.carry import Proposals
+from inhouse.automation.conductor import Conductor
+from inhouse.automation.train import Trigger
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
@@ -42,8 +49,14 @@ from inhouse.interactions.redact import Redactor
 from inhouse.jobs.handler import Handler
 from inhouse.jobs.worker import Worker
 from inhouse.migrations.upgrade import upgrade
+from inhouse.monitoring.alerts import Alerter
+from inhouse.monitoring.attention import Server
+from inhouse.monitoring.drift import DriftCheck
+from inhouse.monitoring.drift_records import JOB as DRIFT_JOB
 from inhouse.monitoring.erasure import JOB as ERASE
 from inhouse.monitoring.erasure import Eraser
+from inhouse.notify.base import Notifier
+from inhouse.notify.channels import open_channels
 from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.rollout.controller import Controller
 from inhouse.rollout.judge import JOB as JUDGE
@@ -84,7 +97,34 @@ class App:
     training: Training
     evaluator: Evaluator
     controller: Controller
+    channels: InitVar[Mapping[str, Notifier]]
+    settings_error: str = ""
+    """What is wrong with inhouse.toml now; older settings serve meanwhile."""
     embedded_workers: list[Worker] = field(default_factory=list)
+    alerter: Alerter = field(init=False)
+
+    def __post_init__(self, channels: Mapping[str, Notifier]) -> None:
+        self.alerter = Alerter(
+            self.database,
+            self.clock,
+            name=_process(),
+            look=self.standing,
+            settings=self.settings.notify,
+            channels=channels,
+        )
+
+    def standing(self) -> Server:
+        """What this process knows of itself."""
+        return Server(
+            breakers=self.breakers,
+            store=self.store,
+            recorder=self.recorder,
+            settings_error=self.settings_error,
+            routes=self.routes.all(),
+            limits=self.settings.limits,
+            upstreams=_upstream_limits(self.settings),
+            also=proposals,
+        )
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -98,7 +138,26 @@ class App:
             SCRUB: scrub,
             ERASE: eraser,
             JUDGE: judge,
+            DRIFT_JOB: self.drift,
+            TRIGGER_JOB: Trigger(
+                database=self.database, training=self.training, proposals=self.proposals
+            ),
         }
+
+    @property
+    def drift(self) -> DriftCheck:
+        """What looks for drift."""
+        return DriftCheck(self.database, self.clock, self.catalog, self.open_encoder)
+
+    @property
+    def proposals(self) -> Proposals:
+        """What automation proposes and carries out, by the settings in force."""
+        return Proposals(catalog=self.catalog, clock=self.clock, settings=lambda: self.settings)
+
+    @cached_property
+    def conductor(self) -> Conductor:
+        """What asks for every task what is next."""
+        return Conductor(self.database, self.proposals)
 
     @property
     def body_limit(self) -> int:
@@ -106,14 +165,16 @@ class App:
         return self.settings.server.body_limit_mb * 1024 * 1024
 
     def configure(self, settings: Settings) -> None:
-        """Take over changed settings: tasks, upstreams, limits, breakers, forced models. Calls
-        under way finish as they began.
+        """Take over changed settings: tasks, upstreams, limits, breakers, forced models, channels.
+        Calls under way finish as they began.
 
         Raises Invalid, and changes nothing then. Address, database, store, workers and recording
         stay as they were at the start.
         """
+        channels = open_channels(settings.notify)
         self.catalog.replace(load_catalog(settings))
         self.settings = settings
+        self.alerter.configure(settings.notify, channels)
         dropped = self.backends.configure(settings)
         self.routes.redeclare()
         self.gateway.configure(forced=settings.force)
@@ -147,8 +208,8 @@ class App:
         )
 
     def start(self) -> None:
-        """Begin to record, to follow routes, keys and limits, to move rollouts, and to work jobs
-        off."""
+        """Begin to record, to follow routes, keys and limits, to move rollouts, to look for what
+        people should hear of, to automate, and to work jobs off."""
         self.routes.refresh()
         self.shadows.mirror.refresh()
         self.keys.refresh()
@@ -156,6 +217,8 @@ class App:
         self.recorder.start()
         self.poller.start()
         self.controller.start()
+        self.alerter.start()
+        self.conductor.start()
         if self.settings.server.workers:
             self.embedded_workers.append(self.make_worker(self.settings.server.workers))
             self.embedded_workers[-1].start()
@@ -164,6 +227,8 @@ class App:
         """Give running jobs back to the queue and commit what was recorded."""
         while self.embedded_workers:
             self.embedded_workers.pop().stop()
+        self.conductor.stop()
+        self.alerter.stop()
         self.controller.stop()
         self.poller.stop()
         self.recorder.stop()
@@ -176,6 +241,7 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
     """
     clock = clock or SystemClock()
     catalog = load_catalog(settings)
+    channels = open_channels(settings.notify)
     content = _content(settings.recording)
     settings.state.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
@@ -217,6 +283,7 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
             gate=GateSettings(),
         ),
         controller=Controller(database, clock, catalog, name=_process()),
+        channels=channels,
     )
 
 
@@ -238,7 +305,7 @@ class _Calls:
         clock: Clock,
     ) -> None:
         process_id = new_id()
-        self.routes = RouteTable(database, catalog, warm=backends.resolve)
+        self.routes = RouteTable(database, catalog, warm=backends.resolve, clock=clock)
         self.keys = KeyRing(database)
         self.recorder = Recorder(
             database,

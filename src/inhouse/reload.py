@@ -105,6 +105,7 @@ class Reloading:
         self.state = Loaded(self._app.clock.now(), self.state.revision + 1, "", changed)
         RELOADS.labels("accepted").inc()
         INVALID.set(0)
+        self._app.settings_error = ""
         _log.info("settings reloaded", revision=self.state.revision, needs_restart=changed)
 
     def _refuse(self, message: str) -> None:
@@ -112,6 +113,7 @@ class Reloading:
         self.state = Loaded(before.at, before.revision, message, before.needs_restart)
         RELOADS.labels("refused").inc()
         INVALID.set(1)
+        self._app.settings_error = message
         _log.error("settings refused; the old ones go on serving", reason=message)
 
     def _work(self) -> None:

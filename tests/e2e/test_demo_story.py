@@ -75,11 +75,14 @@ def _at(document: Any, path: str) -> Any:
     raise AssertionError(f"{path} is not in {list(document)}")
 
 
-def _recompute(folder: Path, forked: Forked) -> int:
-    """Run every command of the story and compare what it prints with what was told."""
+def _recompute(folder: Path, forked: Forked, *, step: str = "") -> int:
+    """Run every command of the story, or of one step, and compare what it prints with what was
+    told."""
     answers: dict[tuple[str, ...], Any] = {}
     compared = 0
     for line in _story(folder):
+        if step not in ("", line["step"]):
+            continue
         command = tuple(line["command"])
         if not command:
             assert not line["figures"], line
@@ -95,6 +98,15 @@ def _recompute(folder: Path, forked: Forked) -> int:
                 assert found == told, (line["text"], path)
             compared += 1
     return compared
+
+
+def _decision(figures: dict[str, Any]) -> tuple[str, int]:
+    """What was decided, and the weight afterwards."""
+    kind, weight = (
+        next(value for path, value in figures.items() if path.endswith(name))
+        for name in (".kind", ".weight_bp")
+    )
+    return kind, weight
 
 
 @pytest.fixture
@@ -131,25 +143,63 @@ class TestTheTextsInTheBox:
         told = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
         assert "gate: pass" in told, told[-4000:]
         lines = _story(folder)
-        ramp = [line for line in lines if line["step"] == "ramp"]
-        assert [line["text"].split("%")[0].strip() for line in ramp] == [
-            str(percent) for percent in (10, 30, 50, 60, 70, 80, 90, 100)
+        *decided, calls = [line["figures"] for line in lines if line["step"] == "ramp"]
+        made = [_decision(figures) for figures in decided]
+        forward = [one for one in made if one[0] not in ("hold", "resume")]
+        steps = (3000, 5000, 6000, 7000, 8000, 9000)
+        assert forward == [
+            ("start", 1000),
+            *(("advance", weight) for weight in steps),
+            ("bake", 9500),
+            ("finish", 10_000),
         ]
-        assert all(line["figures"]["unanswered"] == 0 for line in ramp)
-        assert all(line["figures"]["calls"] >= 60 for line in ramp)
-        shares = [line["figures"]["own"] / line["figures"]["calls"] for line in ramp]
-        assert shares[-1] == 1.0
-        assert shares[0] < 0.35
-        back, forward = (line for line in lines if line["step"] == "rollback")
-        assert back["figures"]["own"] == 0
-        assert forward["figures"]["own"] == forward["figures"]["calls"]
+        assert calls["unanswered"] == 0
+        assert calls["own"] >= 80
+        assert "failed" not in told
+        back, forth = (line["figures"] for line in lines if line["step"] == "rollback")
+        assert back["own"] == 0
+        assert forth["own"] == forth["calls"]
         before, after = (line["figures"]["score"] for line in lines if "score" in line["figures"])
         assert before == pytest.approx(20.0)
         assert after == pytest.approx(100.0)
         assert _recompute(folder, forked) > 80
-        again = _inhouse("demo", "--dir", str(folder), store=weights_store).stdout
+        again = forked("demo", "--dir", str(folder)).stdout
         assert "gate: pass" in again
         assert _story(folder) == lines
+
+
+class TestPoison:
+    """Three bad candidates, in a worker of their own."""
+
+    def test_each_is_rolled_back_by_itself(self, tmp_path: Path, forked: Forked) -> None:
+        folder = tmp_path / "demo"
+        told = forked("demo", "--poison", "--dir", str(folder)).stdout
+        assert "3 of 3 poisoned candidates were rolled back; nobody saw an error" in told
+        lines = _story(folder)
+        for step in ("random", "late", "dead"):
+            figures: dict[str, Any] = {}
+            for line in lines:
+                if line["step"] == step:
+                    figures |= line["figures"]
+            assert figures["0.decisions.0.kind"] == "start"
+            assert figures["0.state"] == "rolled_back"
+            assert figures["0.reading.candidate"] >= 1
+            assert figures["unanswered"] == 0
+            if step != "late":
+                assert figures["status"] == "rejected"
+                assert figures["rejected"]["by"] == "rollout"
+                assert "worse than the incumbent" in figures["rejected"]["why"]
+        assert _recompute(folder, forked, step="random") > 10
+        self._one_that_stayed(folder, forked)
+
+    def _one_that_stayed(self, folder: Path, forked: Forked) -> None:
+        """Told again from what is stored, it does not pass when one of them was not caught."""
+        path = folder / ".inhouse" / "demo.json"
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored["steps"]["late"]["rolled_back"] = False
+        path.write_text(json.dumps(stored), encoding="utf-8")
+        told = forked("demo", "--poison", "--dir", str(folder), expect=1)
+        assert "2 of 3 poisoned candidates were rolled back" in told.stdout
 
 
 @pytest.fixture
@@ -229,6 +279,8 @@ def test_what_a_demo_refuses(tmp_path: Path, forked: Forked) -> None:
     short = _write(tmp_path / "short.csv", _rows()[:5])
     told = forked("demo", "--data", str(short), expect=2)
     assert "5 different texts" in told.stderr
+    told = forked("demo", "--poison", "--data", str(short), expect=2)
+    assert "--poison" in told.stderr
     other = tmp_path / "full"
     other.mkdir()
     (other / "letter.txt").write_text("dear", encoding="utf-8")

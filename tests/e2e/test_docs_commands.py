@@ -221,6 +221,17 @@ def test_the_commands_for_who_runs_it(page: str, tmp_path: Path, inhouse: Inhous
             assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
+def test_the_commands_of_the_page_on_comparing(tmp_path: Path) -> None:
+    page = "how-to/compare-two-models.md"
+    (tmp_path / "inhouse.toml").write_text(_toml(page), encoding="utf-8")
+    commands = _commands(page)
+    assert len(commands) == 5
+    for command in commands:
+        done = CliRunner().invoke(app, ["--dir", str(tmp_path), *command[1:]])
+        assert done.exit_code == 0, (command, done.output)
+    assert "the small one is too slow" in done.output
+
+
 @pytest.mark.parametrize("page", ["how-to/my-own-task.md", "how-to/my-own-upstream.md"])
 def test_what_a_page_declares_is_valid(page: str, tmp_path: Path) -> None:
     typed = [line[2:] for line in "".join(_blocks(page, "console")).splitlines() if line[0] == ">"]

@@ -18,6 +18,7 @@ from inhouse.db.unit import Database
 from inhouse.feedback.submit import list_for
 from inhouse.interactions import record
 from inhouse.interactions.content import EVERYTHING
+from inhouse.settings import Settings
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
@@ -33,7 +34,7 @@ SPEC = TaskSpec(
 root = typer.Typer()
 root.add_typer(dataset.app)
 root.add_typer(feedback.app)
-root.command("independence")(independence.independence)
+root.add_typer(independence.app)
 
 
 @pytest.fixture
@@ -42,7 +43,11 @@ def app(
 ) -> SimpleNamespace:
     """The parts of the product that these commands use, over a fresh database."""
     app = SimpleNamespace(
-        database=sqlite_database, catalog=Catalog([SPEC]), clock=clock, content=EVERYTHING
+        database=sqlite_database,
+        catalog=Catalog([SPEC]),
+        clock=clock,
+        content=EVERYTHING,
+        settings=Settings(),
     )
     opened = context.Context(Path())
     opened.__dict__["app"] = app

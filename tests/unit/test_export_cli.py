@@ -136,6 +136,24 @@ def test_calls_leave_with_what_was_said(app: SimpleNamespace) -> None:
     assert CliRunner().invoke(root, ["interactions", "export", "--where", "x"]).exit_code == 2
 
 
+def test_calls_are_looked_for(app: SimpleNamespace) -> None:
+    one = _call(app, "rain in Kiel", tags={"source": "wire"}, reference="mood@1", hosting="own")
+    app.clock.advance(3600)
+    two = _call(app, "sun in Rome", status="failed")
+
+    def found(*options: str) -> list[str]:
+        text = _invoke("interactions", "search", *options, "--json").stdout
+        return [row["id"] for row in json.loads(text)]
+
+    assert found() == [two, one]
+    assert found("--hosting", "own") == found("--text", "KIEL") == [one]
+    assert found("--tag", "source=wire") == [one]
+    assert found("--since", app.clock.now().isoformat()) == [two]
+    assert found("--until", app.clock.now().isoformat()) == [one]
+    with pytest.raises(Invalid, match="no tag"):
+        found("--tag", "wire")
+
+
 def test_a_log_comes_in(app: SimpleNamespace, tmp_path: Path) -> None:
     lines = [json.dumps({"timestamp": "2024-01-02T03:04:05", **line}) for line in LOG]
     (tmp_path / "old.jsonl").write_text("\n".join([*lines, "{"]), encoding="utf-8")

@@ -14,12 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from inhouse.cli.main import app
-from inhouse.core.errors import Invalid, NotFound
+from inhouse.core.errors import Conflict, Invalid, NotFound
 from inhouse.rollout import truths
 from inhouse.rollout.bars import Run, Verdict, at_least, measure, upper_limit
+from inhouse.rollout.direct import Direct
+from inhouse.rollout.kept import Kept
 from inhouse.rollout.rivals import Peeked, PointEstimate, ThresholdGate
 from inhouse.rollout.scenarios import SCENARIOS, Scenario
-from inhouse.rollout.simulate import OURS, batch, ours, play, simulate
+from inhouse.rollout.simulate import OURS, Piece, batch, play, simulate
 
 MASTER = 5
 FEW = {
@@ -27,13 +29,13 @@ FEW = {
     "equal.98": 10,
     "margin": 8,
     "eight-points": 15,
-    "collapse": 40,
-    "collapse-default-set": 30,
+    "collapse": 300,
+    "collapse-default-set": 100,
     "break": 20,
     "difficulty": 8,
     "sticky-users": 2,
-    "shadow-equal": 60,
-    "shadow-worse": 60,
+    "shadow-equal": 300,
+    "shadow-worse": 300,
     "split": 20,
     "split-right": 2,
     "slow": 30,
@@ -59,11 +61,10 @@ def test_no_bar_is_refuted(scenario: Scenario) -> None:
 def test_every_bar_holds_at_full_size(scenario: Scenario) -> None:
     done: list[Run] = []
     processes = max(2, os.cpu_count() or 1)
-    for (_, rule), some in simulate(
-        [scenario], runs=4000, master=MASTER, processes=processes, rules=[OURS]
-    ):
-        assert rule == OURS
-        done += some
+    for piece in simulate([scenario], runs=4000, master=MASTER, processes=processes, rules=[OURS]):
+        assert piece.key == (scenario.name, OURS)
+        done += piece.runs
+    assert len(done) == 4000
     results = [measure(bar, done) for bar in scenario.bars]
     assert [one for one in results if not one.proven] == []
 
@@ -81,10 +82,12 @@ def test_other_rules_are_wrong_more_often_on_the_same_streams() -> None:
 
 def test_a_run_depends_on_its_seed_and_on_nothing_else() -> None:
     scenario = _named("eight-points")
-    first = play(scenario, ours(scenario), "5/eight-points/0")
-    assert batch("eight-points", OURS, MASTER, 0, 2)[0] == first
-    shared = dict(simulate([scenario], runs=2, master=MASTER, processes=2, rules=[OURS]))
-    assert shared == {("eight-points", OURS): batch("eight-points", OURS, MASTER, 0, 2)}
+    seed = "5/eight-points/0"
+    first = play(scenario, Direct(scenario, seed), seed)
+    alone = batch("eight-points", OURS, MASTER, 0, 2)
+    assert alone[0] == first
+    [piece] = simulate([scenario], runs=2, master=MASTER, processes=2, rules=[OURS])
+    assert (piece.key, piece.first, piece.runs) == (("eight-points", OURS), 0, alone)
 
 
 def test_truths_know_nothing_of_what_is_tested() -> None:
@@ -145,6 +148,7 @@ def test_the_command_tells_draws_and_writes(tmp_path: Path) -> None:
     assert "| 100.0 % |" in text
     drawn = ElementTree.parse(plot).getroot()
     assert len(drawn.findall(".//{*}rect[@height='19']")) == 4
+    assert "`inhouse rollout simulate --runs 4 --seed 5 --plot" in text
 
 
 def test_the_command_refuses_what_it_does_not_know(tmp_path: Path) -> None:
@@ -157,3 +161,44 @@ def test_the_command_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     without = run(app, ["rollout", "simulate", "--docs", str(page)])
     assert isinstance(without.exception, Invalid)
     assert without.exception.code == "no-figures-block"
+
+
+def test_what_is_kept_is_not_played_again(tmp_path: Path) -> None:
+    keep = tmp_path / "runs.jsonl"
+    words = ["rollout", "simulate", "--scenario", "shadow-worse", "--keep", str(keep), "--json"]
+    invoke = CliRunner().invoke
+    assert json.loads(invoke(app, [*words, "--runs", "12"]).stdout)["results"][0]["runs"] == 12
+    before = keep.read_text()
+    assert len(before.splitlines()) == 2
+    more = json.loads(invoke(app, [*words, "--runs", "12"]).stdout)
+    assert keep.read_text() == before
+    assert more["results"][0]["runs"] == 12
+    fewer = json.loads(invoke(app, [*words, "--runs", "11"]).stdout)
+    assert fewer["results"][0]["runs"] == 11
+
+    keep.write_text(before.replace('"rolled back", "harm", ', '"rolled back", "harm", 1'))
+    changed = invoke(app, [*words, "--runs", "12"])
+    assert isinstance(changed.exception, Conflict)
+    assert "comes out differently" in str(changed.exception)
+    keep.write_text("{}\n")
+    assert isinstance(invoke(app, [*words, "--runs", "12"]).exception, Invalid)
+
+
+def test_who_stops_it_keeps_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep, docs = tmp_path / "runs.jsonl", tmp_path / "page.md"
+    docs.write_text("<!-- figures:rollouts -->\nold\n<!-- /figures:rollouts -->\n")
+    add = Kept.add
+
+    def stop(self: Kept, piece: Piece) -> None:
+        add(self, piece)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Kept, "add", stop)
+    words = ["rollout", "simulate", "--scenario", "shadow-worse", "--runs", "50"]
+    done = CliRunner().invoke(app, [*words, "--keep", str(keep), "--docs", str(docs), "--json"])
+    assert done.exit_code == 130, done.output
+    told = json.loads(done.stdout)
+    assert told["finished"] is False
+    assert told["results"][0]["runs"] == 10
+    assert len(keep.read_text().splitlines()) == 1
+    assert "old" in docs.read_text()

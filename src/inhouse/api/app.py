@@ -11,11 +11,15 @@ from starlette.responses import Response
 
 from inhouse import __version__
 from inhouse.api import (
+    alerts,
     audit,
+    automation,
     breakers,
     contents,
     datasets,
+    drift,
     evaluations,
+    experiments,
     health,
     independence,
     interactions,
@@ -61,10 +65,13 @@ _AREAS = (
     evaluations,
     routes,
     rollouts,
+    experiments,
     audit,
+    drift,
     jobs,
     independence,
     health,
+    alerts,
     settings,
     breakers,
     upstreams,
@@ -72,6 +79,7 @@ _AREAS = (
     store,
     lineage,
     subjects,
+    automation,
 )
 _CODES = {"missing": "missing-field", "extra_forbidden": "unknown-field"}
 

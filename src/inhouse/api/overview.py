@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
 from inhouse.api.depends import OfTask, Reader, Wired
 from inhouse.api.interactions import OfArm, OfHosting, OfReference, OfStatus
@@ -12,7 +12,6 @@ from inhouse.client.overview import Activity, Overview
 from inhouse.interactions.filters import Facets
 from inhouse.monitoring import activity as counting
 from inhouse.monitoring import overview as looking
-from inhouse.monitoring.attention import Server
 from inhouse.monitoring.overview import Period, hours_of
 
 router = APIRouter(tags=["overview"])
@@ -21,19 +20,16 @@ InWindow = Annotated[Period, Query(description="How far back, in whole hours.")]
 
 
 @router.get("/v1/overview")
-def show_overview(
-    app: Wired, _: Reader, request: Request, *, window: InWindow = Period.DAY
-) -> Overview:
+def show_overview(app: Wired, _: Reader, *, window: InWindow = Period.DAY) -> Overview:
     """Who answers, how well, how far each task has come, and what needs somebody."""
-    server = Server(
-        breakers=app.breakers,
-        store=app.store,
-        recorder=app.recorder,
-        settings_error=request.app.state.reloading.state.error,
-    )
     with app.database.read() as unit:
         found = looking.overview(
-            unit, app.catalog.all(), server, now=app.clock.now(), period=window
+            unit,
+            app.catalog.all(),
+            app.standing(),
+            now=app.clock.now(),
+            period=window,
+            upstreams=app.settings.upstreams,
         )
     return Overview.model_validate(found)
 

@@ -9,10 +9,14 @@ from fastapi import APIRouter, Query
 
 from inhouse.api.depends import Caller, PathTask, Reader, Wired
 from inhouse.client.control import Model, ModelList, Task, TaskDetail
+from inhouse.client.figures import TaskFigures
+from inhouse.client.readiness import Readiness
 from inhouse.client.traffic import TaskTraffic
 from inhouse.core.states import VersionStatus
-from inhouse.monitoring import traffic
+from inhouse.monitoring import figures, readiness, traffic
+from inhouse.monitoring.overview import Period, hours_of
 from inhouse.registry.versions import list_versions
+from inhouse.rollout.declared import plan_of
 
 router = APIRouter(tags=["tasks"])
 _CALLABLE = (VersionStatus.CANDIDATE, VersionStatus.ACTIVE, VersionStatus.DEPRECATED)
@@ -44,6 +48,33 @@ def show_traffic(
     with app.database.read() as unit:
         found = traffic.of_tasks(unit, since, until, name)
     return TaskTraffic.model_validate(found.get(name) or traffic.nothing(name, since, until))
+
+
+@router.get("/v1/tasks/{task}/figures")
+def show_figures(
+    task: PathTask,
+    app: Wired,
+    _: Reader,
+    *,
+    window: Annotated[Period, Query(description="How far back, in whole hours.")] = Period.WEEK,
+) -> TaskFigures:
+    """What each model of one task came to: calls, success, scores, latency, cost, share."""
+    spec = app.catalog.get(task)
+    with app.database.read() as unit:
+        found = figures.figures(unit, spec, hours_of(window, app.clock.now()))
+    return TaskFigures.model_validate(found)
+
+
+@router.get("/v1/tasks/{task}/readiness")
+def show_readiness(task: PathTask, app: Wired, _: Reader) -> Readiness:
+    """Whether an own model can take the task over, line by line, and what to do next."""
+    spec = app.catalog.get(task)
+    plan = plan_of(app.settings.tasks[spec.name].rollout)
+    with app.database.read() as unit:
+        found = readiness.readiness(
+            unit, spec, plan, clock=app.clock, breakers=app.breakers.states()
+        )
+    return Readiness.model_validate(found)
 
 
 @router.get("/v1/models")

@@ -29,25 +29,35 @@ def search(
         str | None, typer.Option(help="incumbent, candidate, pinned, forced, imported or shadow.")
     ] = None,
     reference: Annotated[str | None, typer.Option(help="What answered.")] = None,
+    hosting: Annotated[
+        str | None, typer.Option(help="own, local or external: where it runs.")
+    ] = None,
+    text: Annotated[
+        str, typer.Option(help="In input or output; looks through the newest 10,000 calls.")
+    ] = "",
+    tag: Annotated[str, typer.Option(help="NAME=VALUE; as with --text.")] = "",
+    since: Annotated[str, typer.Option(help="From this time on, ISO 8601.")] = "",
+    until: Annotated[str, typer.Option(help="Before this time, ISO 8601.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     before: Annotated[str | None, typer.Option(help="Older than this interaction.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recorded calls, newest first."""
     from inhouse.cli.context import open_context
-    from inhouse.interactions.search import search as find
+    from inhouse.cli.times import parse_time
+    from inhouse.interactions.filters import Facets, Span, read_tag
+    from inhouse.interactions.search import find
 
     context = open_context()
+    facets = Facets(task=task, status=status, arm=arm, reference=reference, hosting=hosting)
+    span = Span(
+        since=parse_time(since) if since else None, until=parse_time(until) if until else None
+    )
     with context.app.database.read() as unit:
-        rows = find(
-            unit,
-            task=task,
-            status=status,
-            arm=arm,
-            reference=reference,
-            limit=limit,
-            before_id=before,
+        found = find(
+            unit, facets, span, text=text, tag=read_tag(tag), limit=limit, before_id=before
         )
+    rows = found.items
     if as_json:
         context.print_json(rows)
         return
@@ -57,6 +67,8 @@ def search(
             f"{row.id}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.task or 'chat':<12} "
             f"{row.status:<9} {answer!s:<10.10} {row.latency_ms:7.1f} ms  {row.reference or '-'}"
         )
+    if found.reached is not None:
+        typer.echo(f"older calls: --until {found.reached.isoformat()}", err=True)
 
 
 @app.command()

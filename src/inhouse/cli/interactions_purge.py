@@ -132,7 +132,8 @@ def _print(job: JobRecord, record: ErasureRecord | None) -> None:
 
 
 def _words(record: ErasureRecord) -> str:
-    whose = record.subject or f"before {record.before:%Y-%m-%d %H:%M:%S}"
+    task = f"{record.task} " if record.task else ""
+    whose = record.subject or f"{task}before {record.before:%Y-%m-%d %H:%M:%S}"
     counts = ", ".join(f"{count:,} {name}" for name, count in record.counts.items())
     versions = ", ".join(record.versions) or "no version"
     state = "" if record.finished_at else " (not finished)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from inhouse.jobs.pause import Pause
     from inhouse.jobs.queue import JobRecord
 
 app = typer.Typer(name="jobs", help="Background work.", no_args_is_help=True)
@@ -27,13 +28,17 @@ def list_all(
     """Jobs, newest first."""
     from inhouse.cli.context import open_context
     from inhouse.jobs import queue
+    from inhouse.jobs.pause import paused
 
     context = open_context()
     with context.app.database.read() as unit:
         found = queue.list_jobs(unit, status=_status(status), name=name, limit=limit)
+        stopped = paused(unit)
     if as_json:
         context.print_json([_plain(job) for job in found])
         return
+    if stopped is not None:
+        typer.echo(_paused_line(stopped))
     for job in found:
         typer.echo(
             f"{job.id}  {job.name:<16} {job.status:<10} {job.created_at:%Y-%m-%d %H:%M:%S}  "
@@ -74,6 +79,46 @@ def retry(job_id: JobId, as_json: AsJson = False) -> None:
     with context.app.database.write() as unit:
         job = handler.retry(unit, context.app.handlers, job_id, at=context.app.clock.now())
     _print(job, as_json)
+
+
+@app.command()
+def pause(
+    reason: Annotated[str, typer.Option(help="Why; shown to everybody.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Stop all background work: no job, training or rollout begins, and rollouts only go back.
+    Running jobs end; calls are answered as ever."""
+    from inhouse.cli.context import open_context
+    from inhouse.jobs import pause as pausing
+
+    context = open_context()
+    at = context.app.clock.now()
+    with context.app.database.write() as unit:
+        found = pausing.pause(unit, actor=context.actor, reason=reason, at=at)
+    if as_json:
+        context.print_json({"paused": {name: getattr(found, name) for name in found.__slots__}})
+    else:
+        typer.echo(_paused_line(found))
+
+
+@app.command()
+def resume(as_json: AsJson = False) -> None:
+    """Go on after a pause."""
+    from inhouse.cli.context import open_context
+    from inhouse.jobs import pause as pausing
+
+    context = open_context()
+    with context.app.database.write() as unit:
+        was = pausing.resume(unit)
+    if as_json:
+        context.print_json({"paused": None})
+    else:
+        typer.echo("background work goes on" if was else "nothing was paused")
+
+
+def _paused_line(found: Pause) -> str:
+    reason = f": {found.reason}" if found.reason else ""
+    return f"paused by {found.actor} since {found.at:%Y-%m-%d %H:%M:%S}{reason}"
 
 
 def _status(text: str | None) -> Any:

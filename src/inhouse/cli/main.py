@@ -10,11 +10,15 @@ import typer
 
 from inhouse import __version__
 from inhouse.cli import (
+    alerts,
+    automation,
     breakers,
     database,
     dataset,
     doctor,
+    drift,
     evaluation,
+    experiment,
     feedback,
     independence,
     interactions,
@@ -48,7 +52,6 @@ app.command("worker")(serve.worker)
 app.command("demo")(demo)
 app.command("doctor")(doctor.doctor)
 app.command("limits")(limits.limits)
-app.command("independence")(independence.independence)
 for group in (
     task,
     interactions,
@@ -59,13 +62,19 @@ for group in (
     versions,
     evaluation,
     rollout,
+    experiment,
+    drift,
+    independence,
+    automation,
     routes,
     breakers,
+    alerts,
     jobs,
     keys,
     database,
 ):
     app.add_typer(group.app)
+app.add_typer(alerts.notify)
 
 
 def _tell_version(wanted: bool) -> None:

@@ -10,7 +10,12 @@ import typer
 if TYPE_CHECKING:
     from inhouse.cli.asking import Plan, Server
 
+from inhouse.cli.task_readiness import readiness
+from inhouse.cli.task_stats import stats
+
 app = typer.Typer(name="task", help="Tasks: typed questions.", no_args_is_help=True)
+app.command()(stats)
+app.command()(readiness)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _NAMED = 10

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from inhouse.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from inhouse.monitoring.overview import Period
 
 
 def parse_time(text: str) -> datetime:
@@ -16,3 +20,15 @@ def parse_time(text: str) -> datetime:
             f"{text!r} is no time", code="time", hint="write it as 2026-01-31T12:00:00Z"
         ) from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def parse_period(text: str) -> Period:
+    """How far back: 24h, 7d or 30d. Raises Invalid (code ``window``)."""
+    from inhouse.monitoring.overview import Period
+
+    try:
+        return Period(text)
+    except ValueError:
+        raise Invalid(
+            f"{text!r} is no window", code="window", hint="write 24h, 7d or 30d"
+        ) from None

@@ -342,6 +342,8 @@ class ModelList(Answer):
 
 
 class Health(Answer):
-    """The server runs."""
+    """The server runs. ``cut-off``: calls are answered by the routes as they were read
+    ``routes_age_s`` seconds ago, since the database does not answer."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "cut-off"] = "ok"
+    routes_age_s: float | None = None

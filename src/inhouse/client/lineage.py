@@ -173,11 +173,13 @@ class Held(Answer):
 
 class Erasure(Answer):
     """What was erased. ``counts`` is {interactions, feedback, imported, examples}; ``versions``
-    were trained from some of it. Both are complete once ``finished_at`` is set."""
+    were trained from some of it. Both are complete once ``finished_at`` is set. ``task``: of a
+    purge by age, null for all tasks."""
 
     id: str
     subject: str | None
     before: datetime | None
+    task: str | None
     counts: dict[str, int]
     snapshots: list[str]
     versions: list[str]

@@ -66,6 +66,34 @@ class Concern(Answer):
     since: datetime | None
 
 
+class Saving(Answer):
+    """What the own models of a task saved against ``upstream``, which would have answered their
+    ``calls`` at ``per_call`` each. Null where the price is not known.
+
+    ``basis``: recorded (costs as they were recorded), declared (today's prices, recorded tokens),
+    tokens (today's prices and the own model's tokens: at least so much), unknown (no price), none
+    (a model of this installation answered before).
+    """
+
+    task: str
+    calls: int
+    cost: float
+    upstream: str | None
+    basis: Literal["recorded", "declared", "tokens", "unknown", "none"]
+    per_call: float | None
+    would_cost: float | None
+    saved: float | None
+
+
+class Savings(Answer):
+    """By task, and the sum of those known (null where none is); ``unknown`` are the tasks that are
+    not in it."""
+
+    tasks: list[Saving]
+    saved: float | None
+    unknown: list[str]
+
+
 class Overview(Answer):
     """The last day, week or month, in whole hours ``[since, until)``. Forced and imported calls are
     in none of it; ``chats`` are calls without a task, in no other figure but ``cost``."""
@@ -84,6 +112,7 @@ class Overview(Answer):
     tasks: list[TaskOverview]
     independence: Independence
     attention: list[Concern]
+    savings: Savings
 
 
 class FacetCount(Answer):

@@ -16,6 +16,7 @@ class Traffic(Answer):
     answered: int
     p50_ms: float | None
     p95_ms: float | None
+    p99_ms: float | None
     cost: float
 
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, SecretStr
 
 from inhouse.reload import Loaded
-from inhouse.settings import FILE_NAME, Settings, place_of
+from inhouse.settings import FILE_NAME, Settings
+from inhouse.settings.file import place_of
 
 MASK: Final = "********"
 _MISSING: Final = object()

@@ -17,8 +17,14 @@ from inhouse.dashboard import tasks_view as view
 from inhouse.dashboard.shell import Calling, Operating, Page, Reading, whole_number
 from inhouse.gateway.entry import Call, Outcome
 from inhouse.monitoring import traffic
+from inhouse.monitoring.figures import figures
+from inhouse.monitoring.overview import Period, hours_of
+from inhouse.monitoring.readiness import readiness
 from inhouse.registry import move, routes, versions
 from inhouse.registry.routes import Route
+from inhouse.rollout import records as rollouts
+from inhouse.rollout.declared import plan_of
+from inhouse.rollout.halt import halt
 from inhouse.tasks.spec import TaskSpec
 
 router = APIRouter()
@@ -35,6 +41,7 @@ def show_all(page: Reading) -> Response:
     with app.database.read() as unit:
         counted = traffic.of_tasks(unit, until - timedelta(days=DAYS), until)
         moved = {route.task: route for route in routes.all_current(unit)}
+        ramps = len(rollouts.unfinished(unit))
     rows = [
         {
             "spec": spec,
@@ -45,18 +52,22 @@ def show_all(page: Reading) -> Response:
     ]
     split = sum(bool(route.weight_bp or route.pin) for route in moved.values())
     return page.render(
-        "tasks/list.html", title="Tasks", nav="tasks", rows=rows, split=split, days=DAYS
+        "tasks/list.html",
+        title="Tasks",
+        nav="tasks",
+        rows=rows,
+        split=split,
+        ramps=ramps,
+        days=DAYS,
     )
 
 
 @router.post("/tasks/rollback")
 def roll_back_all(page: Operating) -> Response:
-    """The kill switch: every task back to its incumbent."""
+    """The kill switch: every task back to its incumbent, every rollout aborted."""
     app, reason = page.app, page.reason()
     with app.database.write() as unit:
-        moved = move.rollback_all(
-            unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now()
-        )
+        moved = halt(unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now())
     app.routes.refresh()
     told = ", ".join(route.task for route in moved)
     toast = f"Back to their incumbents: {told}" if told else "Every task had its incumbent already"
@@ -138,12 +149,16 @@ def roll_back(name: str, page: Operating) -> Response:
 
 def _context(page: Page, name: str) -> dict[str, Any]:
     app = page.app
-    spec, until = app.catalog.get(name), app.clock.now()
-    since = until - timedelta(days=DAYS)
+    spec = app.catalog.get(name)
+    plan = plan_of(app.settings.tasks[spec.name].rollout)
     with app.database.read() as unit:
-        counted = traffic.of_tasks(unit, since, until, spec.name)
+        found = figures(unit, spec, hours_of(Period.WEEK, app.clock.now()))
+        ready = readiness(
+            unit, spec, plan, clock=app.clock, breakers=app.breakers.states(), found=found
+        )
         history = routes.history(unit, spec.name, _HISTORY)
         own = versions.list_versions(unit, spec.name)
+        ramps = rollouts.list_rollouts(unit, spec.name, 1)
     route = history[0] if history else routes.implicit(spec.name, spec.chain)
     callable_versions = [version.reference for version in own if version.status in _CALLABLE]
     return {
@@ -154,8 +169,13 @@ def _context(page: Page, name: str) -> dict[str, Any]:
         "fallbacks": [reference for reference in route.chain if reference != route.incumbent],
         "route": route,
         "shares": view.shares(route),
+        "rollout": ramps[0] if ramps else None,
         "history": view.history_of([*history, routes.implicit(spec.name, spec.chain)]),
-        "traffic": counted.get(spec.name) or traffic.nothing(spec.name, since, until),
+        "figures": found,
+        "total": found.total,
+        "ready": ready,
+        "ready_badge": view.READY[ready.state],
+        "ready_badges": view.READY,
         "days": DAYS,
         "models": [*callable_versions, *spec.chain],
         "candidates": _candidates(spec, route, callable_versions),

@@ -12,6 +12,12 @@ from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.registry.routes import FULL, Route
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
+READY = {
+    "ok": ("good", "Ok"),
+    "not yet": ("held", "Not yet"),
+    "unknown": ("waiting", "Not known"),
+}
+"""The badge of each state of readiness: its shape and its word."""
 TONES = 6
 """How many colours of entities there are."""
 

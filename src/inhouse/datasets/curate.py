@@ -57,6 +57,25 @@ def collect(
     return Curated(examples=tuple(examples), dropped=dict(dropped))
 
 
+def count_new(unit: ReadUnit, spec: TaskSpec, *, after: datetime | None = None) -> int:
+    """How many calls got a usable correction or outcome after a moment, and how many examples were
+    imported since; from the beginning without one. Counts what ``collect`` would use."""
+    dropped: Counter[str] = Counter()
+    said = groupby(
+        _statements(unit, spec, None, None, said_after=after), lambda row: row.interaction_id
+    )
+    count = 0
+    for _, rows in said:
+        about = list(rows)
+        if _refusal(spec, about[0]) is None:
+            count += any(True for _ in _votes(spec, about, dropped))
+    row = _imported.c
+    imported = [row.task == spec.name, row.task_revision == spec.revision]
+    if after is not None:
+        imported.append(row.created_at > after)
+    return count + _count(unit, *imported)
+
+
 def count_authors(unit: ReadUnit, examples: Sequence[Example]) -> int:
     """How many people stand behind corrected examples; those without a name count as one."""
     ids = [one for example in examples for one in example.origin.get("feedback_ids", ())]
@@ -107,9 +126,15 @@ def _from_feedback(
 
 
 def _statements(
-    unit: ReadUnit, spec: TaskSpec, since: datetime | None, until: datetime | None
+    unit: ReadUnit,
+    spec: TaskSpec,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    said_after: datetime | None = None,
 ) -> Iterable[Row[Any]]:
     """Statements about this task's calls, and those whose call is not recorded, by interaction."""
+    later = [] if said_after is None else [_feedback.c.created_at > said_after]
     when = func.coalesce(_interaction.c.created_at, _feedback.c.created_at)
     joined = _feedback.outerjoin(_interaction, _feedback.c.interaction_id == _interaction.c.id)
     statement = (
@@ -132,6 +157,7 @@ def _statements(
             _feedback.c.kind.in_([kind.value for kind in TARGETS]),
             or_(_interaction.c.id.is_(None), _interaction.c.task == spec.name),
             *_between(when, since, until),
+            *later,
         )
         .order_by(_feedback.c.interaction_id, _feedback.c.created_at, _feedback.c.id)
     )

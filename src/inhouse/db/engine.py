@@ -11,6 +11,14 @@ from sqlalchemy.exc import ArgumentError
 from inhouse.core.errors import Invalid
 
 _BUSY_MS = 10_000
+_PATIENCE = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""How soon libpq gives a server up that has fallen silent; the URL may say otherwise."""
 
 
 def open_engine(url: str) -> Engine:
@@ -23,7 +31,12 @@ def open_engine(url: str) -> Engine:
         return _sqlite(parsed)
     try:
         return create_engine(
-            parsed, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True
+            parsed,
+            pool_size=8,
+            max_overflow=8,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={k: v for k, v in _PATIENCE.items() if k not in parsed.query},
         )
     except ModuleNotFoundError:
         raise Invalid(

@@ -161,12 +161,14 @@ class Evaluator:
         ]
 
     def _references(self, version: Version, spec: TaskSpec) -> list[tuple[str, str]]:
-        """The candidate, then the incumbent, then the general model, each once."""
+        """The candidate, then the incumbent (another version that has all the traffic stands for
+        it), then the general model, each once."""
         with self.database.read() as unit:
             route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
         found = {version.reference: "candidate"}
         general = spec.chain[0] if spec.chain else None
-        for reference in (route.incumbent, general):
+        is_full = route.weight_bp == routes.FULL and route.candidate != version.reference
+        for reference in (route.candidate if is_full else route.incumbent, general):
             if reference:
                 role = "general" if reference == general else "incumbent"
                 found.setdefault(reference, role)

@@ -53,6 +53,11 @@ STALE = Gauge(
     ("table",),
 )
 
+ROUTES_AGE = Gauge(
+    "inhouse_routes_age_seconds",
+    "Seconds since this process last read the routes; it grows while the database does not answer.",
+)
+
 call_counter = lru_cache(maxsize=1024)(CALLS.labels)
 call_timer = lru_cache(maxsize=1024)(CALL_SECONDS.labels)
 _seen: set[str] = set()

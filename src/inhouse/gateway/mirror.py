@@ -2,7 +2,7 @@
 
 A copy is immutable and replaced as a whole. One thread looks for changes every 0.25 s; whoever has
 just written calls ``refresh`` and need not wait for it. A database that does not answer leaves the
-last copy in place, marked stale.
+last copy in place, marked stale; the log says when that begins and when it is over.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import InhouseError
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
 
 EVERY_S: Final = 0.25
+_log = structlog.get_logger("inhouse")
 T = TypeVar("T")
 
 
@@ -29,12 +32,21 @@ class Mirror(Generic[T]):
     """
 
     def __init__(
-        self, database: Database, load: Callable[[ReadUnit], T], *, name: str, initial: T
+        self,
+        database: Database,
+        load: Callable[[ReadUnit], T],
+        *,
+        name: str,
+        initial: T,
+        clock: Clock | None = None,
     ) -> None:
         self._database = database
         self._load = load
         self._lock = threading.Lock()
+        self._name = name
         self._stale_gauge = metrics.STALE.labels(name)
+        self._clock = clock or SystemClock()
+        self._looked_at = self._clock.monotonic()
         self.value = initial
         self.stale = False
 
@@ -44,18 +56,28 @@ class Mirror(Generic[T]):
             fresh = self._load(unit)
             if fresh != self.value:
                 self.value = fresh
-        self._mark(stale=False)
+        self._looked_at = self._clock.monotonic()
+        self._mark("")
+
+    def age_s(self) -> float:
+        """Seconds since the database was read last. May be asked from any thread."""
+        return max(0.0, self._clock.monotonic() - self._looked_at)
 
     def poll(self) -> None:
         """``refresh`` that only marks the copy as stale when the database does not answer."""
         try:
             self.refresh()
-        except (InhouseError, SQLAlchemyError, ValueError):
-            self._mark(stale=True)
+        except (InhouseError, SQLAlchemyError, ValueError) as error:
+            self._mark(f"{type(error).__name__}: {error}")
 
-    def _mark(self, *, stale: bool) -> None:
-        self.stale = stale
-        self._stale_gauge.set(stale)
+    def _mark(self, reason: str) -> None:
+        """Stale for a reason, or ("") not."""
+        was, self.stale = self.stale, bool(reason)
+        self._stale_gauge.set(self.stale)
+        if self.stale and not was:
+            _log.error("cut off from the database", kept=self._name, reason=reason)
+        elif was and not self.stale:
+            _log.info("the database answers again", read=self._name)
 
 
 class Poller:

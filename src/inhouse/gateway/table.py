@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from inhouse.core.errors import InhouseError
+from inhouse.core.clock import Clock
 from inhouse.db.unit import Database, ReadUnit
+from inhouse.gateway import metrics
 from inhouse.gateway.mirror import Mirror
 from inhouse.registry.routes import Route, all_current, implicit
 from inhouse.tasks.catalog import Catalog
@@ -21,15 +22,21 @@ class RouteTable:
     """
 
     def __init__(
-        self, database: Database, catalog: Catalog, *, warm: Callable[[str], object]
+        self,
+        database: Database,
+        catalog: Catalog,
+        *,
+        warm: Callable[[str], object],
+        clock: Clock | None = None,
     ) -> None:
         self._catalog = catalog
         self._warm = warm
         self._warmed: set[str] = set()
         self._declared = self._declare()
         self.mirror: Mirror[Mapping[str, Route]] = Mirror(
-            database, self._load, name="routes", initial=self._declared
+            database, self._load, name="routes", initial=self._declared, clock=clock
         )
+        metrics.ROUTES_AGE.set_function(self.age_s)
 
     def get(self, task: str) -> Route:
         """The route of a task of the catalog: its highest revision, or the declared chain."""
@@ -45,10 +52,19 @@ class RouteTable:
         self.mirror.value = {**self._declared, **self.mirror.value}
         self.mirror.poll()
 
+    def all(self) -> Mapping[str, Route]:
+        """Every route by task, as ``get`` gives it."""
+        return self.mirror.value
+
     @property
     def stale(self) -> bool:
-        """Whether the database did not answer the last time it was asked."""
+        """Whether the database did not answer the last time it was asked: calls go by the last
+        revision that was read."""
         return self.mirror.stale
+
+    def age_s(self) -> float:
+        """Seconds since the routes were read from the database."""
+        return self.mirror.age_s()
 
     def _declare(self) -> Mapping[str, Route]:
         return {spec.name: implicit(spec.name, spec.chain) for spec in self._catalog.all()}
@@ -59,6 +75,6 @@ class RouteTable:
             for reference in (route.pin, route.candidate if route.weight_bp else None):
                 if reference and reference not in self._warmed:
                     self._warmed.add(reference)
-                    with suppress(InhouseError):
+                    with suppress(Exception):  # whatever it dies of, routes must be followed
                         self._warm(reference)
         return {**self._declared, **{route.task: route for route in stored}}

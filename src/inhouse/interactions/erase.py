@@ -37,9 +37,9 @@ def count_of_subject(unit: ReadUnit, subject: str) -> int:
     return _count(unit, _table.c.subject == subject)
 
 
-def count_before(unit: ReadUnit, moment: datetime) -> int:
-    """How many calls are older than a moment, erased ones included."""
-    return _count(unit, _table.c.created_at < moment)
+def count_before(unit: ReadUnit, moment: datetime, task: str | None = None) -> int:
+    """How many calls (of one task, or all) are older than a moment, erased ones included."""
+    return _count(unit, _before(moment, task))
 
 
 def of_subject(unit: ReadUnit, subject: str, limit: int) -> list[Call]:
@@ -48,9 +48,11 @@ def of_subject(unit: ReadUnit, subject: str, limit: int) -> list[Call]:
     return [Call(*row) for row in found]
 
 
-def older(unit: ReadUnit, moment: datetime, after: Call | None, limit: int) -> list[Call]:
-    """The oldest calls before a moment that hold content, from ``after`` on."""
-    wanted = and_(_table.c.created_at < moment, _table.c.input != ERASED)
+def older(
+    unit: ReadUnit, moment: datetime, after: Call | None, limit: int, task: str | None = None
+) -> list[Call]:
+    """The oldest calls (of a task, or all) before a moment that hold content, from ``after`` on."""
+    wanted = and_(_before(moment, task), _table.c.input != ERASED)
     if after is not None:
         at = _table.c.created_at
         later = or_(at > after.created_at, and_(at == after.created_at, _table.c.id > after.id))
@@ -79,6 +81,11 @@ def erase(unit: WriteUnit, calls: Sequence[Call]) -> None:
     rows = [{"call": call.id, "kept": without_messages(call.attempts)} for call in calls]
     if rows:
         unit.execute(statement, rows)
+
+
+def _before(moment: datetime, task: str | None) -> ColumnElement[bool]:
+    older_ones = _table.c.created_at < moment
+    return older_ones if task is None else and_(_table.c.task == task, older_ones)
 
 
 def _count(unit: ReadUnit, wanted: ColumnElement[bool]) -> int:

@@ -105,7 +105,7 @@ class Recorder:
     def admit(self) -> None:
         """Raise Unavailable (code ``record-failed``) when calls are refused now: a call that cannot
         be recorded is better refused before a model is paid for it. Never with ``answer``."""
-        if not self._answers and (self._is_full() or self._is_failing()):
+        if not self._answers and self.is_failing():
             metrics.REFUSED.inc()
             raise _refusal()
 
@@ -162,6 +162,16 @@ class Recorder:
             self._wake.notify()
         self.flush(timeout)
         self._thread.join(timeout)
+
+    @property
+    def answers(self) -> bool:
+        """Whether calls are answered that cannot be recorded (``answer``)."""
+        return self._answers
+
+    def is_failing(self) -> bool:
+        """Whether commits have failed for 2 s, or the queue is full: calls are refused now, or
+        answered without being recorded. May be asked from any thread."""
+        return self._is_full() or self._is_failing()
 
     def _is_full(self) -> bool:
         return self._stopping or self._accepted - self._finished >= self._queue_rows

@@ -152,9 +152,10 @@ class Erasure(Base):
     """That a subject's data, or data of a certain age, was erased; what remains is counts.
 
     ``id`` is that of the job, which adds to the row with every batch and sets ``finished_at`` at
-    its end. ``subject`` is the salted hash, null for a purge by age. ``counts`` is {interactions,
-    feedback, imported, examples}; ``snapshots`` are the ids of those that held some of it, and
-    ``versions`` the references of versions that were trained from them.
+    its end. ``subject`` is the salted hash, null for a purge by age, of one ``task`` or of all
+    (null). ``counts`` is {interactions, feedback, imported, examples}; ``snapshots`` are the ids of
+    those that held some of it, and ``versions`` the references of versions that were trained from
+    them.
     """
 
     __tablename__ = "erasure"
@@ -162,6 +163,7 @@ class Erasure(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     subject: Mapped[str | None] = mapped_column(String(32))
     before: Mapped[datetime | None] = mapped_column(Instant)
+    task: Mapped[str | None] = mapped_column(String(64))
     counts: Mapped[Any] = mapped_column(JsonText)
     snapshots: Mapped[Any] = mapped_column(JsonText)
     versions: Mapped[Any] = mapped_column(JsonText)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
+
+from inhouse.db.unit import ReadUnit
+from inhouse.jobs.pause import paused
 
 _ENDED = Counter("inhouse_jobs", "Attempts at jobs that ended, by how.", ["name", "status"])
 _SECONDS = Histogram(
@@ -11,6 +14,13 @@ _SECONDS = Histogram(
     ["name"],
     buckets=(0.1, 1, 5, 15, 60, 300, 900, 3600),
 )
+
+_PAUSED = Gauge("inhouse_jobs_paused", "1 while all background work is paused, else 0.")
+
+
+def observe(unit: ReadUnit) -> None:
+    """Set what is stored, not counted."""
+    _PAUSED.set(paused(unit) is not None)
 
 
 def ended(name: str, status: str, seconds: float) -> None:

@@ -19,6 +19,7 @@ from inhouse.core.errors import InhouseError
 from inhouse.core.states import JobStatus
 from inhouse.db.unit import Database
 from inhouse.jobs import metrics, queue
+from inhouse.jobs import pause as pausing
 from inhouse.jobs.handler import (
     Handler,
     JobContext,
@@ -107,7 +108,8 @@ class Worker:
     def run_next(self, job_id: str | None = None) -> JobRecord | None:
         """Claim the next due job (or exactly ``job_id``) and run it here, to its end.
 
-        The job as it is afterwards, or None when there was nothing to claim.
+        The job as it is afterwards, or None when there was nothing to claim. While jobs are paused
+        only a job that is named is claimed: a person waits for it.
         """
         job = self._claim(job_id)
         if job is None:
@@ -154,6 +156,8 @@ class Worker:
         now = self._clock.now()
         with self._database.read() as unit:
             if not queue.has_work(unit, self._handlers.keys(), at=now):
+                return None
+            if job_id is None and pausing.paused(unit) is not None:
                 return None
         self._release_lost(now)
         with self._database.write() as unit:

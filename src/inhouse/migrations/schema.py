@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
+import inhouse.automation.tables
 import inhouse.datasets.tables
 import inhouse.db.tables
 import inhouse.evaluation.tables

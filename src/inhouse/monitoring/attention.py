@@ -1,104 +1,128 @@
-"""What somebody should look at now, worst first."""
+"""What somebody should look at now, worst first: of the database, and of one process.
+
+The overview shows it, and ``monitoring.alerts`` tells of it. There is no other place that decides
+what is wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import Final, Protocol
 
-from inhouse.core.errors import Unavailable
-from inhouse.core.states import RunStatus, VersionStatus
 from inhouse.db.unit import ReadUnit
-from inhouse.evaluation.gate import VerdictKind
-from inhouse.evaluation.records import list_evaluations
 from inhouse.gateway.breaker import BreakerState
 from inhouse.gateway.breakers import Breakers, BreakerView
 from inhouse.interactions.record import Recorder
-from inhouse.registry.versions import list_versions
+from inhouse.monitoring import attention_stored as stored
+from inhouse.monitoring.concern import Code, Concern, Counted, Level
+from inhouse.registry.routes import Route
+from inhouse.settings import LimitSettings
 from inhouse.store.quarantine import Mark
 from inhouse.store.store import ModelStore
-from inhouse.training.runs import list_runs
 
-_SUCCESS: Final = 0.95
-_FEW: Final = 20
-_RUNS: Final = 50
-
-
-class Counted(Protocol):
-    """Calls of a task, by who answered."""
-
-    @property
-    def task(self) -> str: ...
-    @property
-    def answered(self) -> int: ...
-    @property
-    def unanswered(self) -> int: ...
-
-
-class Level(StrEnum):
-    """How bad: something fails now, something waits for a person, or only worth knowing."""
-
-    BAD = "bad"
-    WARN = "warn"
-    INFO = "info"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Concern:
-    """One thing to look at. ``code`` says which kind; ``about`` is the reference, task or id that
-    it is about; ``text`` says the effect and what to do."""
-
-    code: str
-    level: Level
-    title: str
-    text: str
-    about: str
-    since: datetime | None = None
+__all__ = ["Code", "Concern", "Level", "Server", "concerns", "of_process", "of_stored"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What a running server knows of itself. ``settings_error``: what is wrong with inhouse.toml
-    now, "" when nothing is."""
+    """What a running process knows of itself.
+
+    ``settings_error``: what is wrong with inhouse.toml now, "" when nothing is. ``routes``: the
+    routes in force by task. ``limits``: those of the server, ``upstreams``: those of upstreams by
+    name. ``also``: what layers above know that needs somebody.
+    """
 
     breakers: Breakers
     store: ModelStore
     recorder: Recorder
     settings_error: str
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    upstreams: Mapping[str, LimitSettings] = field(default_factory=dict)
+    also: Callable[[ReadUnit], Sequence[Concern]] = lambda unit: ()
 
 
-def concerns(unit: ReadUnit, server: Server, counts: Sequence[Counted]) -> list[Concern]:
+def concerns(
+    unit: ReadUnit, server: Server, counts: Sequence[Counted], *, now: datetime
+) -> list[Concern]:
     """Everything that needs somebody, worst first; of one level in the order of the story.
     ``counts`` are the calls of the window."""
-    states = server.breakers.states()
-    found = [
-        *_recording(server.recorder),
-        *_settings(server.settings_error),
-        *map(_breaker, filter(lambda one: one.state is not BreakerState.CLOSED, states)),
-        *map(_quarantine, server.store.quarantined()),
-        *map(_failing, filter(_is_failing, counts)),
-        *_training(unit),
-        *_gates(unit),
-    ]
+    found = [*of_process(server), *of_stored(unit, server, counts, now=now)]
+    asked = " ".join(one.title for one in found if one.code is Code.PROPOSAL_OPEN)
+    found += [one for one in stored.candidates(unit) if one.about not in asked.split()]
     return sorted(found, key=lambda one: list(Level).index(one.level))
 
 
+def of_process(server: Server) -> list[Concern]:
+    """What a process knows without its database."""
+    states = server.breakers.states()
+    return [
+        *_recording(server.recorder),
+        *_settings(server.settings_error),
+        *_chains(server.routes, states),
+        *map(_breaker, filter(lambda one: one.state is not BreakerState.CLOSED, states)),
+        *map(_quarantine, server.store.quarantined()),
+    ]
+
+
+def of_stored(
+    unit: ReadUnit, server: Server, counts: Sequence[Counted], *, now: datetime
+) -> list[Concern]:
+    """What the database says, which is the same in every process."""
+    return [
+        *stored.failing(counts),
+        *stored.budgets(unit, server.limits, server.upstreams, now),
+        *stored.rollouts(unit, now),
+        *stored.training(unit),
+        *stored.jobs(unit, now),
+        *stored.gates(unit),
+        *stored.drifts(unit),
+        *stored.pause(unit),
+        *server.also(unit),
+    ]
+
+
+def cut_off(process: str, *, since: datetime, reason: str) -> Concern:
+    """A process has no database since a time."""
+    return Concern(
+        code=Code.DATABASE_CUT_OFF,
+        level=Level.BAD,
+        title=f"{process} is cut off from its database",
+        text="Calls are routed as they were when it was read last; changes of routes, keys and "
+        f"budgets do not arrive, and nothing can be stored. {reason.rstrip('.')}.",
+        about=process,
+        since=since,
+    )
+
+
+def refused(*, since: datetime, reason: str) -> Concern:
+    """The database answers, and takes nothing since a time."""
+    return Concern(
+        code=Code.RECORDING_FAILS,
+        level=Level.BAD,
+        title="The database takes nothing",
+        text=f"{reason.rstrip('.')}. Calls are refused or go unrecorded while that lasts. See its "
+        "log, its locks and its disk.",
+        about="",
+        since=since,
+    )
+
+
 def _recording(recorder: Recorder) -> list[Concern]:
-    try:
-        recorder.admit()
-    except Unavailable as error:
-        return [
-            Concern(
-                code="recording-fails",
-                level=Level.BAD,
-                title="Calls are refused",
-                text=f"{error.message}: {error.hint}.",
-                about="",
-            )
-        ]
-    return []
+    if not recorder.is_failing():
+        return []
+    effect = "answered and not recorded" if recorder.answers else "refused"
+    return [
+        Concern(
+            code=Code.RECORDING_FAILS,
+            level=Level.BAD,
+            title=f"Calls are {effect}",
+            text=f"The database does not take what is recorded; {recorder.depth():,} calls wait "
+            "in memory. See its log, its locks and its disk.",
+            about="",
+        )
+    ]
 
 
 def _settings(error: str) -> list[Concern]:
@@ -106,7 +130,7 @@ def _settings(error: str) -> list[Concern]:
         return []
     return [
         Concern(
-            code="settings-invalid",
+            code=Code.SETTINGS_INVALID,
             level=Level.BAD,
             title="inhouse.toml holds an error",
             text=f"{error}. The settings before the change go on serving.",
@@ -115,11 +139,43 @@ def _settings(error: str) -> list[Concern]:
     ]
 
 
+def _chains(routes: Mapping[str, Route], states: Sequence[BreakerView]) -> list[Concern]:
+    """Tasks whose every backend is left alone."""
+    opened = {one.reference: one for one in states if one.state is BreakerState.OPEN}
+    found = []
+    for task, route in sorted(routes.items()):
+        backends = _backends(route)
+        if backends and backends <= opened.keys():
+            found.append(
+                Concern(
+                    code=Code.CHAIN_DEAD,
+                    level=Level.BAD,
+                    title=f"Nothing answers {task}",
+                    text=f"The breakers of all its backends are open: {', '.join(sorted(backends))}"
+                    ". Its calls fail until one of them answers again.",
+                    about=task,
+                    since=max((opened[one].opened_at for one in backends), default=None, key=_time),
+                )
+            )
+    return found
+
+
+def _backends(route: Route) -> set[str]:
+    if route.pin is not None:
+        return {route.pin}
+    candidate = route.candidate if route.weight_bp else None
+    return {one for one in (route.incumbent, *route.chain, candidate) if one}
+
+
+def _time(at: datetime | None) -> float:
+    return at.timestamp() if at else 0.0
+
+
 def _breaker(view: BreakerView) -> Concern:
     half = view.state is BreakerState.HALF_OPEN
     why = f" The last failure: {view.error}." if view.error else ""
     return Concern(
-        code="breaker-open",
+        code=Code.BREAKER_OPEN,
         level=Level.WARN if half else Level.BAD,
         title=f"{view.reference} is {'tried again' if half else 'left alone'}",
         text=f"{view.failures} failures in a row opened its breaker. Fallbacks answer.{why}",
@@ -130,67 +186,10 @@ def _breaker(view: BreakerView) -> Concern:
 
 def _quarantine(mark: Mark) -> Concern:
     return Concern(
-        code="version-damaged",
+        code=Code.VERSION_DAMAGED,
         level=Level.BAD,
         title=f"{mark.name} {mark.version} is in quarantine",
         text=f"{mark.message}. Publish it again, or restore the files and verify the store.",
         about=f"{mark.name}@{mark.version}",
         since=mark.at,
     )
-
-
-def _is_failing(count: Counted) -> bool:
-    calls = count.answered + count.unanswered
-    return calls >= _FEW and count.answered < _SUCCESS * calls
-
-
-def _failing(count: Counted) -> Concern:
-    calls = count.answered + count.unanswered
-    return Concern(
-        code="calls-fail",
-        level=Level.BAD,
-        title=f"Calls of {count.task} fail",
-        text=f"{count.unanswered:,} of {calls:,} in the window got no answer of a model.",
-        about=count.task,
-    )
-
-
-def _training(unit: ReadUnit) -> list[Concern]:
-    """Tasks whose newest run failed."""
-    newest = {run.task: run for run in reversed(list_runs(unit, limit=_RUNS))}
-    return [
-        Concern(
-            code="training-failed",
-            level=Level.WARN,
-            title=f"Training for {run.task} failed",
-            text=(run.error or "The run ended without a version").rstrip(".") + ".",
-            about=run.id,
-            since=run.finished_at,
-        )
-        for run in newest.values()
-        if run.status is RunStatus.FAILED
-    ]
-
-
-def _gates(unit: ReadUnit) -> list[Concern]:
-    """Tasks whose newest version waits behind a gate that it did not pass."""
-    newest = {version.task: version for version in reversed(list_versions(unit))}
-    found = []
-    for version in newest.values():
-        if version.status is not VersionStatus.CANDIDATE:
-            continue
-        evaluation = next(iter(list_evaluations(unit, version_id=version.id, limit=1)), None)
-        if evaluation is None or evaluation.verdict in (None, VerdictKind.PASS):
-            continue
-        fails = evaluation.verdict == VerdictKind.FAIL
-        found.append(
-            Concern(
-                code="gate-failed" if fails else "gate-inconclusive",
-                level=Level.WARN,
-                title=f"{version.reference} {'failed' if fails else 'is not decided by'} its gate",
-                text=(" ".join(evaluation.reasons or ()) or "See its evaluation").rstrip(".") + ".",
-                about=evaluation.id,
-                since=evaluation.finished_at,
-            )
-        )
-    return found

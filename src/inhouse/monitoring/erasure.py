@@ -47,11 +47,12 @@ _COUNTED: Final = ("interactions", "feedback", "imported", "examples")
 class ErasureRecord:
     """What was erased. ``counts`` is {interactions, feedback, imported, examples}; ``versions``
     were trained from some of it, on ``snapshots`` (ids); both are complete once ``finished_at`` is
-    set. ``subject`` is a pseudonym, None for a purge by age."""
+    set. ``subject`` is a pseudonym, None for a purge by age: of one ``task``, or of all (None)."""
 
     id: str
     subject: str | None
     before: datetime | None
+    task: str | None
     counts: Mapping[str, int]
     snapshots: Sequence[str]
     versions: Sequence[str]
@@ -86,10 +87,19 @@ def request_subject(unit: WriteUnit, subject: str, *, actor: str, at: datetime) 
     return _request(unit, {"subject": hidden, "before": None}, actor, at)
 
 
-def request_before(unit: WriteUnit, before: datetime, *, actor: str, at: datetime) -> JobRecord:
-    """Queue the erasure of calls that began before a moment, and of what was said about them, or
-    return the job that has not ended. Imported examples stay: they have no age of their own."""
-    return _request(unit, {"subject": None, "before": before.isoformat()}, actor, at)
+def request_before(
+    unit: WriteUnit, before: datetime, *, task: str | None = None, actor: str, at: datetime
+) -> JobRecord:
+    """Queue the erasure of calls (of one task, or all) that began before a moment, and of what was
+    said about them, or return the job that has not ended. Imported examples stay: they have no age
+    of their own; so does, for one task, what was said about calls that are not recorded."""
+    wanted = {"subject": None, "before": before.isoformat()}
+    return _request(unit, wanted if task is None else {**wanted, "task": task}, actor, at)
+
+
+def has_older(unit: ReadUnit, before: datetime, task: str) -> bool:
+    """Whether ``request_before`` for a task would find content to erase."""
+    return bool(calls.older(unit, before, None, 1, task))
 
 
 def _request(
@@ -97,7 +107,7 @@ def _request(
 ) -> JobRecord:
     for status in (JobStatus.QUEUED, JobStatus.RUNNING):
         for job in queue.list_jobs(unit, status=status, name=JOB):
-            if wanted.items() <= job.arguments.items():
+            if {**job.arguments, "actor": None} == {**wanted, "actor": None}:
                 return job
     return queue.enqueue(unit, JOB, {**wanted, "actor": actor}, at=at)
 
@@ -147,9 +157,15 @@ class _Plan:
     """What one job erases, batch by batch."""
 
     def __init__(
-        self, erasure_id: str, subject: str | None, before: datetime | None, total: int
+        self,
+        erasure_id: str,
+        subject: str | None,
+        before: datetime | None,
+        task: str | None,
+        total: int,
     ) -> None:
         self._id, self._subject, self._before, self._total = erasure_id, subject, before, total
+        self._task = task
         self._last: Call | None = None
         self._done = 0
 
@@ -173,7 +189,7 @@ class _Plan:
             return calls.of_subject(unit, self._subject, BATCH)
         if self._before is None:
             return []
-        return calls.older(unit, self._before, self._last, BATCH)
+        return calls.older(unit, self._before, self._last, BATCH, self._task)
 
     def _note(self, unit: WriteUnit, found: Sequence[Call]) -> None:
         ids = [call.id for call in found]
@@ -192,7 +208,7 @@ class _Plan:
         return bool(ids)
 
     def _lost(self, unit: WriteUnit) -> bool:
-        if self._before is None:
+        if self._before is None or self._task is not None:
             return False
         gone = feedback.erase_lost(unit, self._before, BATCH)
         _add(unit, self._id, Counter(), feedback=gone)
@@ -202,14 +218,16 @@ class _Plan:
 def _begin(unit: WriteUnit, erasure_id: str, arguments: Mapping[str, Any], at: datetime) -> _Plan:
     subject = arguments["subject"]
     before = None if arguments["before"] is None else datetime.fromisoformat(arguments["before"])
+    task = arguments.get("task")
     if subject is not None:
         total = calls.count_of_subject(unit, subject) + examples.count_imported(unit, subject)
     else:
-        total = 0 if before is None else calls.count_before(unit, before)
+        total = 0 if before is None else calls.count_before(unit, before, task)
     row = {
         "id": erasure_id,
         "subject": subject,
         "before": before,
+        "task": task,
         "counts": dict.fromkeys(_COUNTED, 0),
         "snapshots": [],
         "versions": [],
@@ -217,7 +235,7 @@ def _begin(unit: WriteUnit, erasure_id: str, arguments: Mapping[str, Any], at: d
         "created_at": at,
     }
     unit.execute(insert_ignore(unit, Erasure).values(**row))
-    return _Plan(erasure_id, subject, before, total)
+    return _Plan(erasure_id, subject, before, task, total)
 
 
 def _add(unit: WriteUnit, erasure_id: str, by_snapshot: Counter[str], **counts: int) -> None:

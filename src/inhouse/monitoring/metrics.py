@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import Gauge
+from collections.abc import Iterable
 
+from prometheus_client import Counter, Gauge
+
+from inhouse.monitoring.alert_records import AlertRecord
 from inhouse.monitoring.report import IndependenceReport
 
 INDEPENDENCE = Gauge(
@@ -20,6 +23,16 @@ OWN_SHARE = Gauge(
     "Share of a task's answered calls in the window that own models answered, 0 to 1.",
     ("task",),
 )
+ALERTS_OPEN = Gauge(
+    "inhouse_alerts_open",
+    "Alerts that are open in the database, which is the same in every process: take the maximum.",
+    ("code", "level"),
+)
+NOTICES = Counter(
+    "inhouse_notices_total",
+    "Notices of alerts that this process handed to a channel, by what became of them.",
+    ("channel", "result"),
+)
 _UNKNOWN = float("nan")
 
 
@@ -34,3 +47,10 @@ def observe(report: IndependenceReport) -> None:
     OWN_SHARE.clear()
     for line in report.tasks:
         OWN_SHARE.labels(line.task).set(line.own_percent / 100)
+
+
+def observe_alerts(alerts: Iterable[AlertRecord]) -> None:
+    """Count the open alerts by code."""
+    ALERTS_OPEN.clear()
+    for alert in alerts:
+        ALERTS_OPEN.labels(alert.code, alert.level).inc()

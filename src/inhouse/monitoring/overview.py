@@ -24,8 +24,10 @@ from inhouse.interactions.tables import Interaction
 from inhouse.monitoring.attention import Concern, Server, concerns
 from inhouse.monitoring.queries import CallCount, Window
 from inhouse.monitoring.report import IndependenceReport, independence_in
+from inhouse.monitoring.savings import Savings, savings
 from inhouse.registry import routes, versions
 from inhouse.registry.routes import Route
+from inhouse.settings import UpstreamSettings
 from inhouse.tasks.spec import TaskSpec
 from inhouse.training.runs import list_runs
 
@@ -138,6 +140,7 @@ class Overview:
     tasks: tuple[TaskSummary, ...]
     independence: IndependenceReport
     attention: tuple[Concern, ...]
+    savings: Savings
 
     @property
     def own(self) -> int:
@@ -158,9 +161,16 @@ def hours_of(period: Period, now: datetime) -> Window:
 
 
 def overview(
-    unit: ReadUnit, specs: Sequence[TaskSpec], server: Server, *, now: datetime, period: Period
+    unit: ReadUnit,
+    specs: Sequence[TaskSpec],
+    server: Server,
+    *,
+    now: datetime,
+    period: Period,
+    upstreams: Mapping[str, UpstreamSettings] | None = None,
 ) -> Overview:
-    """The overview of the last hours or days, with the tasks by calls, most first."""
+    """The overview of the last hours or days, with the tasks by calls, most first. ``upstreams``
+    are the declared ones, with their prices."""
     window = hours_of(period, now)
     span = Span(since=window.since, until=window.until)
     by_day = period.length >= _BY_DAY_FROM
@@ -186,7 +196,8 @@ def overview(
         slots=tuple(_slots(over_time, window, by_day=by_day)),
         tasks=tuple(tasks),
         independence=report,
-        attention=tuple(concerns(unit, server, tasks)),
+        attention=tuple(concerns(unit, server, tasks, now=now)),
+        savings=savings(unit, window, specs, upstreams or {}),
     )
 
 

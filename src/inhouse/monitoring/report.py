@@ -103,7 +103,7 @@ def independence_in(
     until = window.until
     counts = count_calls(unit, window) if counts is None else counts
     lines = [_line(unit, count, until) for count in counts]
-    uses = [_use(line) for line in lines]
+    uses = [use_of(line) for line in lines]
     parts = score(uses)
     return IndependenceReport(
         score=parts.score if parts else None,
@@ -151,7 +151,8 @@ def _line(unit: ReadUnit, count: CallCount, at: datetime) -> TaskLine:
     )
 
 
-def _use(line: TaskLine) -> TaskUse:
+def use_of(line: TaskLine) -> TaskUse:
+    """The task as the formula takes it."""
     return TaskUse(
         task=line.task,
         own=line.own,

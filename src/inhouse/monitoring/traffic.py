@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from inhouse.db.unit import ReadUnit
 from inhouse.interactions.activity import NOT_COUNTED, quantile
@@ -26,6 +27,7 @@ class Traffic:
     answered: int
     p50_ms: float | None
     p95_ms: float | None
+    p99_ms: float | None
     cost: float
 
 
@@ -93,5 +95,10 @@ def _add(rows: Sequence[Sums]) -> Traffic:
         answered=sum(row.calls for row in rows if row.status == _ANSWERED),
         p50_ms=quantile(buckets, 0.5),
         p95_ms=quantile(buckets, 0.95),
+        p99_ms=quantile(buckets, 0.99),
         cost=sum(row.cost for row in rows),
     )
+
+
+NO_CALLS: Final = _add(())
+"""What nothing comes to."""

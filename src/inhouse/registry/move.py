@@ -122,6 +122,61 @@ def send_back(
     return route
 
 
+def compare(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    *,
+    a: str,
+    b: str,
+    percent: float,
+    actor: str,
+    reason: str,
+    at: datetime,
+    expect: int | None = None,
+) -> Route:
+    """Split a task between two references, neither of which need answer it now: ``percent`` of its
+    units go to ``b``, the rest to ``a``, drawn anew. What answered until now is the first fallback.
+
+    Raises what ``set_weight`` raises; statuses stay as they are.
+    """
+    before = _seen(unit, spec, expect)
+    for reference in sorted((a, b)):
+        check_candidate(unit, spec, reference, lock=True)
+    after = replace(
+        before,
+        incumbent=a,
+        candidate=b,
+        weight_bp=round(percent * 100),
+        salt=routes.fresh_salt(),
+        chain=tuple(dict.fromkeys((before.incumbent, *spec.chain))),
+        pin=None,
+        actor=actor,
+        reason=reason,
+    )
+    return routes.append(unit, after, expect=before.revision, at=at)
+
+
+def reseat(
+    unit: WriteUnit,
+    spec: TaskSpec,
+    incumbent: str,
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+    expect: int | None = None,
+    keep: bool = False,
+) -> Route:
+    """Make a reference the incumbent again after ``compare``, and send everything to it; with
+    ``keep`` candidate, weight and pin stay as they are. Raises Conflict when the route moved since
+    ``expect``."""
+    before = _seen(unit, spec, expect)
+    after = replace(before, incumbent=incumbent, chain=spec.chain, actor=actor, reason=reason)
+    if not keep:
+        after = replace(after, candidate=None, weight_bp=0, pin=None)
+    return routes.append(unit, after, expect=before.revision, at=at)
+
+
 def pin(
     unit: WriteUnit,
     spec: TaskSpec,

@@ -1,4 +1,5 @@
-"""Steps every rollout that has not ended, twice a second, in one process at a time."""
+"""Steps every rollout that has not ended, twice a second, in one process at a time; experiments in
+whichever is first."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ import structlog
 
 from inhouse.core.clock import Clock
 from inhouse.db.unit import Database
+from inhouse.jobs.pause import paused
 from inhouse.rollout import audit, intake, judge, records
+from inhouse.rollout.conduct import Conductor
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tell import weight_of
@@ -33,6 +36,7 @@ class Controller:
         self._clock = clock
         self._name = name
         self._reconciler = Reconciler(database, clock, catalog)
+        self._conductor = Conductor(database, clock, catalog)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
@@ -41,7 +45,7 @@ class Controller:
         self._judged: dict[str, dict[str, int]] = {}
 
     def start(self) -> None:
-        """Begin to step rollouts, in a thread."""
+        """Begin to step rollouts and experiments, in a thread."""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._work, name="rollouts", daemon=True)
         self._thread.start()
@@ -56,12 +60,32 @@ class Controller:
         self._try(self._give_up)
 
     def tick(self) -> list[DecisionRecord]:
-        """Step every rollout that this process has or gets the lease of. What fails is logged, and
-        does not keep the others from their step. Returns what was decided."""
+        """Step every rollout that this process has or gets the lease of, and every experiment. What
+        fails is logged, and does not keep the others from their step. While jobs are paused a step
+        only goes back. Returns what was decided of rollouts."""
         made: list[DecisionRecord] = []
         for rollout in self._unfinished():
             self._try(self._step, rollout, made)
+        self._try(self._conduct)
         return made
+
+    def _conduct(self) -> None:
+        for experiment_id in self._conductor.running():
+            self._try(self._step_experiment, experiment_id)
+
+    def _step_experiment(self, experiment_id: str) -> None:
+        changed = self._conductor.step(experiment_id)
+        if changed is not None:
+            _log.info(
+                "experiment",
+                task=changed.task,
+                a=changed.question.a,
+                b=changed.question.b,
+                state=changed.state.value,
+                looks=len(changed.findings.looks),
+                winner=changed.findings.winner,
+                reason=changed.findings.why,
+            )
 
     def _step(self, rollout: RolloutRecord, made: list[DecisionRecord]) -> None:
         if not self._leased(rollout):
@@ -121,6 +145,7 @@ class Controller:
     def _look(self, found: list[RolloutRecord]) -> None:
         with self._database.read() as unit:
             found.extend(records.unfinished(unit))
+            self._reconciler.still = bool(found) and paused(unit) is not None
 
     def _give_up(self) -> None:
         with self._database.write() as unit:

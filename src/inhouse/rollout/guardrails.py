@@ -44,7 +44,8 @@ class Reading(NamedTuple):
 
     ``outcomes``: of the guardrail that has most. ``candidate``: the candidate's calls, or users.
     ``harm``, ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the
-    evidence for the margin that was asked for, of the metric where it is least.
+    evidence for the margin that was asked for, of the metric where it is least. ``certified``: the
+    smallest margin of the plan that is certified for all of them; 1 when none is.
     """
 
     outcomes: int
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     certificate: float
     thresholds: tuple[ThresholdReading, ...]
     guardrails: tuple[GuardrailReading, ...]
+    certified: float = 1.0
 
 
 class ShadowReading(NamedTuple):
@@ -105,17 +107,37 @@ class Evidence:
     in (0, 1). ``by_user`` counts means of users, which are degrees, instead of single outcomes.
     """
 
-    __slots__ = ("_candidate", "_latencies", "_limits", "_mismatch", "_parts", "_plan")
+    __slots__ = (
+        "_acting",
+        "_candidate",
+        "_correct",
+        "_error",
+        "_latencies",
+        "_limits",
+        "_mismatch",
+        "_parts",
+        "_plan",
+        "_promoting",
+        "_quantiles",
+        "_success",
+    )
 
     def __init__(self, plan: Plan, *, by_user: bool = False) -> None:
         self._plan = plan
         self._candidate = 0
         self._latencies = Latencies()
         self._mismatch = Mismatch()
-        self._parts = {
+        parts = {
             metric: _Guardrail(metric, plan, degrees=by_user or metric is Metric.ERROR)
             for metric in (*plan.guardrails, *plan.observed)
         }
+        self._parts = list(parts.values())
+        self._acting = [part.harm for part in self._parts if part.acts]
+        self._promoting = [part.safety for part in self._parts if part.safety is not None]
+        self._quantiles = [(q, parts[m]) for m, q in _QUANTILES.items() if m in parts]
+        self._success = parts.get(Metric.SUCCESS)
+        self._correct = parts.get(Metric.CORRECT)
+        self._error = parts.get(Metric.ERROR)
         self._limits: dict[str, Limit] = {}
         if plan.min_success is not None:
             self._limits["min_success"] = Limit(1.0 - plan.min_success)
@@ -131,60 +153,60 @@ class Evidence:
     def answered(self, *, candidate: bool, weight: float, bad: float) -> None:
         """A call ended: 0 for success, 1 for failure; or the mean of a user's calls."""
         self._candidate += candidate
-        self._count(Metric.SUCCESS, candidate, weight, bad)
+        if self._success is not None:
+            self._success.add(candidate, weight, bad)
         if candidate:
             self._limit("min_success", bad)
 
     def took(self, *, candidate: bool, weight: float, latency_s: float) -> None:
         """How long an answer took. Not for answers of a model that has only just been loaded."""
-        for metric, quantile in _QUANTILES.items():
-            if metric in self._parts:
-                over = self._latencies.over(quantile, latency_s)
-                if over is not None:
-                    self._count(metric, candidate, weight, over)
+        for quantile, part in self._quantiles:
+            over = self._latencies.over(quantile, latency_s)
+            if over is not None:
+                part.add(candidate, weight, over)
         if not candidate:
-            self._latencies.add(latency_s)
+            self.took_alone(latency_s)
         elif self._plan.max_p95_s is not None:
             self._limit("max_p95_s", 1.0 if latency_s > self._plan.max_p95_s else 0.0)
 
+    def took_alone(self, latency_s: float) -> None:
+        """A latency of the incumbent at a time when the candidate's do not count: it only moves the
+        thresholds."""
+        if self._quantiles:
+            self._latencies.add(latency_s)
+
     def labelled(self, *, candidate: bool, weight: float, error: float) -> None:
         """An arm-blind label of an answer: its error, 0 (right) to 1."""
-        self._count(Metric.CORRECT, candidate, weight, error)
-        self._count(Metric.ERROR, candidate, weight, error)
+        for part in (self._correct, self._error):
+            if part is not None:
+                part.add(candidate, weight, error)
         if candidate:
             self._limit("min_score", error)
 
     def reading(self, margin: float) -> Reading:
         """Everything as it stands, with the certificate for ``margin`` (one of the plan's)."""
-        parts = tuple(part.reading() for part in self._parts.values())
-        acting = [part for part in parts if part.acts]
-        certificates = (
-            part.safety.best(margin) for part in self._parts.values() if part.safety is not None
-        )
+        parts, acting = self._parts, self._acting
         return Reading(
-            outcomes=max(part.outcomes for part in parts),
-            candidate=self._candidate,
-            harm=average([part.harm for part in acting]),
-            fresh=average([part.fresh for part in acting]),
-            usual=average([part.usual for part in acting]),
-            mismatch=self._mismatch.evidence,
-            certificate=min(certificates),
-            thresholds=tuple(
-                ThresholdReading(name, one.count, one.estimate, one.limit, one.evidence)
-                for name, one in self._limits.items()
-            ),
-            guardrails=parts,
+            max([part.outcomes for part in parts]),
+            self._candidate,
+            average([harm.evidence for harm in acting]),
+            average([harm.fresh for harm in acting]),
+            average([harm.usual for harm in acting]),
+            self._mismatch.evidence,
+            min([safety.best(margin) for safety in self._promoting]),
+            tuple([_threshold(name, one) for name, one in self._limits.items()]),
+            tuple([part.reading() for part in parts]),
+            max([safety.certified for safety in self._promoting]),
         )
-
-    def _count(self, metric: Metric, candidate: bool, weight: float, bad: float) -> None:
-        part = self._parts.get(metric)
-        if part is not None:
-            part.add(candidate, weight, bad)
 
     def _limit(self, name: str, bad: float) -> None:
         limit = self._limits.get(name)
         if limit is not None:
             limit.add(bad)
+
+
+def _threshold(name: str, one: Limit) -> ThresholdReading:
+    return ThresholdReading(name, one.count, one.estimate, one.limit, one.evidence)
 
 
 class ShadowEvidence:

@@ -1,4 +1,5 @@
-"""What is new for a rollout: outcomes that gateways recorded, and labels of their answers.
+"""What is new for a rollout, or an experiment: outcomes that gateways recorded, and labels of their
+answers.
 
 Every gateway process numbers its outcomes in the order of its commits. A reader that remembers one
 number for each misses none and counts none twice. Labels are late truths (feedback of kind
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import ColumnElement, Row, and_, or_, select
 
@@ -23,7 +24,7 @@ from inhouse.feedback.tables import Feedback
 from inhouse.interactions.outcomes import SHADOW
 from inhouse.interactions.tables import Interaction, Outcome, OutcomeHead
 from inhouse.rollout.plan import FULL_BP
-from inhouse.rollout.records import LabelRecord, RolloutRecord
+from inhouse.rollout.records import LabelRecord
 from inhouse.rollout.tally import Seen
 from inhouse.tasks import outputs
 from inhouse.tasks.scoring import item_score
@@ -39,6 +40,16 @@ _outcome = table_of(Outcome)
 _head = table_of(OutcomeHead)
 _feedback = table_of(Feedback)
 _interaction = table_of(Interaction)
+
+
+class Mover(Protocol):
+    """A rollout, or an experiment: its task, and the revision of the route that it made last."""
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def route_revision(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ def heads(unit: ReadUnit) -> dict[str, int]:
 
 def outcomes(
     unit: ReadUnit,
-    rollout: RolloutRecord,
+    rollout: Mover,
     *,
     first_revision: int,
     after: Mapping[str, int],
@@ -98,7 +109,7 @@ def outcomes(
 
 def labels(
     unit: ReadUnit,
-    rollout: RolloutRecord,
+    rollout: Mover,
     spec: TaskSpec,
     *,
     first_revision: int,
@@ -163,7 +174,12 @@ def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
     return found
 
 
-def _of(rollout: RolloutRecord, first_revision: int) -> list[ColumnElement[bool]]:
+def split_of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
+    """What is true of outcomes of the two arms of a rollout."""
+    return [*_of(rollout, first_revision), _is_split()]
+
+
+def _of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
     return [
         _outcome.c.task == rollout.task,
         _outcome.c.route_revision >= first_revision,

@@ -85,7 +85,7 @@ class _Growing:
 @dataclass(slots=True)
 class Memory:
     """The evidence of a rollout after ``intakes`` of them, and what was counted since. It began at
-    ``begun_at``, and anew at ``fresh_at``."""
+    ``begun_at``, and anew at ``fresh_at``. ``still``: it must not go forward now."""
 
     begun_at: datetime
     tally: Tally
@@ -95,6 +95,7 @@ class Memory:
     first_revision: int
     fresh_at: datetime
     labels_since: datetime
+    still: bool = False
     _growing: _Growing = field(default_factory=_Growing)
     _kept_at: datetime | None = None
 

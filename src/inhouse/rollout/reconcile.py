@@ -17,17 +17,10 @@ from inhouse.core.errors import Conflict, Invalid, NotFound
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.registry import move, routes
 from inhouse.rollout import intake, records
-from inhouse.rollout.decide import (
-    Check,
-    Decision,
-    Kind,
-    Standing,
-    abort,
-    decide,
-    decide_shadow,
-)
+from inhouse.rollout.decide import Check, Decision, Kind, abort
 from inhouse.rollout.enact import Act, enact, keep
 from inhouse.rollout.memory import Counted, Memory, rebuild
+from inhouse.rollout.outlook import is_shadow, weigh
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
 from inhouse.rollout.tally import Tally, as_json
@@ -47,7 +40,8 @@ _FRESH: Final = (Kind.RAMP, Kind.BAKE)
 class Reconciler:
     """Steps rollouts. For one thread at a time.
 
-    It remembers the evidence of those that it stepped; ``step`` reads what is missing.
+    It remembers the evidence of those that it stepped; ``step`` reads what is missing. While
+    ``still`` is set no step goes forward; harm rolls back, and evidence is counted.
     """
 
     def __init__(self, database: Database, clock: Clock, catalog: Catalog) -> None:
@@ -55,6 +49,7 @@ class Reconciler:
         self._clock = clock
         self._catalog = catalog
         self._memories: dict[str, Memory] = {}
+        self.still = False
 
     def step(self, rollout_id: str) -> DecisionRecord | None:
         """Count what is new and decide after every piece of it, up to the first decision. Returns
@@ -95,6 +90,7 @@ class Reconciler:
             memory = self._memories.get(rollout_id)
             if memory is None or memory.intakes != rollout.intakes:
                 memory = self._memories[rollout_id] = rebuild(unit, rollout)
+            memory.still = self.still
             lost = _lost(unit, spec, rollout)
             news = None if lost else _news(unit, spec, rollout, memory)
         counted = Counted()
@@ -196,22 +192,11 @@ def _count(
 
 
 def _decide(rollout: RolloutRecord, memory: Memory, now: datetime) -> Decision:
-    """A clock that jumped back gives no negative times, one that jumped ahead at most an end of a
-    wait: every move needs its evidence besides."""
-    standing = Standing(
-        rollout.state,
-        rollout.step,
-        rollout.candidate_before,
-        max(0.0, (now - rollout.step_at).total_seconds()),
-        max(0.0, (now - memory.fresh_at).total_seconds()),
-        superseded=rollout.superseded_by is not None,
-    )
-    if _is_shadow(rollout):
-        decision = decide_shadow(rollout.plan, standing, memory.tally.shadow())
-    else:
-        margin = rollout.plan.margin_after(rollout.step)
-        decision = decide(rollout.plan, standing, memory.tally.reading(margin))
-    if rollout.state in _STILL and decision.kind not in _ENDS:
+    margin = rollout.plan.margin_after(rollout.step)
+    tally = memory.tally
+    reading = tally.shadow() if is_shadow(rollout) else tally.reading(margin)
+    decision = weigh(rollout, reading, fresh_at=memory.fresh_at, now=now)
+    if (memory.still or rollout.state in _STILL) and decision.kind not in _ENDS:
         return decision._replace(kind=Kind.WAIT, state=rollout.state)
     return decision
 
@@ -242,13 +227,9 @@ def _act(rollout: RolloutRecord, memory: Memory, decision: Decision, at: datetim
 
 
 def _reading(rollout: RolloutRecord, tally: Tally) -> dict[str, Any]:
-    if _is_shadow(rollout):
+    if is_shadow(rollout):
         return as_json(tally.shadow())
     return as_json(tally.reading(rollout.plan.margin_after(rollout.step)))
-
-
-def _is_shadow(rollout: RolloutRecord) -> bool:
-    return RolloutState.SHADOWING in (rollout.state, rollout.stopped_from)
 
 
 def _lost(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord) -> Check | None:

@@ -34,7 +34,8 @@ LATENCY: Final = replace(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """``by_user``: one outcome per user. ``rivals``: the other rules run on the same streams."""
+    """``by_user``: one outcome per user. ``rivals``: the other rules run on the same streams.
+    ``late``: the fewest and most requests between a call and its label; None: it comes at once."""
 
     name: str
     truth: str
@@ -43,6 +44,7 @@ class Scenario:
     plan: Plan = PLAN
     by_user: bool = False
     rivals: bool = False
+    late: tuple[int, int] | None = None
 
 
 def _is_rolled_back(run: Run) -> bool:

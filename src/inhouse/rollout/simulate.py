@@ -1,135 +1,90 @@
-"""Simulated rollouts with a known truth: the real assignment, the real evidence and decisions.
+"""Simulated rollouts with a known truth, beside rules that others use.
 
 Run number i of a scenario draws everything from a generator seeded with the master seed, the
 scenario's name and i, whatever rule is watched, so that the rules meet the same streams.
+
+Our rule runs in two ways that decide the same after every request, as tests hold: ``loop``
+records calls in a database and steps the reconcile loop; ``engine`` is the engine alone, some fifty
+times quicker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+import heapq
+import signal
+from collections.abc import Callable, Collection, Container, Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 from random import Random
 from typing import Final
 
 from inhouse.gateway.route import Arm, assign
 from inhouse.rollout.bars import Run, Verdict
-from inhouse.rollout.decide import Decision, Kind, Standing, decide, decide_shadow
-from inhouse.rollout.guardrails import Evidence, ShadowEvidence
-from inhouse.rollout.plan import FULL_BP, RolloutState
-from inhouse.rollout.rivals import RIVALS, Rule
+from inhouse.rollout.direct import Direct
+from inhouse.rollout.loop import Loop
+from inhouse.rollout.played import Rule, Sent
+from inhouse.rollout.rivals import RIVALS
 from inhouse.rollout.scenarios import SCENARIOS, Scenario
-from inhouse.rollout.truths import Call
-from inhouse.rollout.users import UserMeans
 
 LIMIT: Final = 20_000
 """Requests after which a run ends without a verdict."""
 OURS: Final = "inhouse"
 EVERY_RULE: Final = (OURS, *(rival.name for rival in RIVALS))
-_BATCH: Final = 10
-_ENDS: Final = {
-    Kind.BAKE: Verdict.PROMOTED,
-    Kind.RAMP: Verdict.PROMOTED,
-    Kind.ROLL_BACK: Verdict.ROLLED_BACK,
-    Kind.HOLD: Verdict.HELD,
-}
+_AT_ONCE: Final = 10
 
 
-@dataclass(slots=True)
-class _Route:
-    """What ``assign`` reads of a route."""
+class Through(StrEnum):
+    """What our rule runs through."""
 
-    salt: str
-    weight_bp: int = 0
-    incumbent: str = "general/model"
-    candidate: str | None = "task@1"
-    chain: tuple[str, ...] = ()
-    pin: str | None = None
+    ENGINE = "engine"
+    LOOP = "loop"
 
 
-class Ramp:
-    """Our rule: evidence after every call, and a decision after every piece of it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How our rule is run. ``batch``: so many requests are assigned and recorded before the next
+    look, as where a server answers between two steps of its controller."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self._plan = scenario.plan
-        self._evidence = Evidence(scenario.plan, by_user=scenario.by_user)
-        self._users = UserMeans() if scenario.by_user else None
-        self._standing = Standing(RolloutState.RAMPING, 0)
-        self.weight_bp = scenario.plan.weight_bp(0)
-        self.because = ""
+    through: Through = Through.ENGINE
+    batch: int = 1
 
-    def see(self, call: Call, *, candidate: bool) -> Verdict | None:
-        self._record(call, candidate=candidate)
-        plan, standing = self._plan, self._standing
-        reading = self._evidence.reading(plan.margin_after(standing.step))
-        decision = decide(plan, standing, reading)
-        if decision.kind is Kind.ADVANCE:
-            self._standing = Standing(decision.state, decision.step, reading.candidate)
-        self.weight_bp = decision.weight_bp
-        return self._verdict(decision)
-
-    def _verdict(self, decision: Decision) -> Verdict | None:
-        verdict = _ENDS.get(decision.kind)
-        if verdict is not None:
-            self.because = decision.because[0].name
-        return verdict
-
-    def _record(self, call: Call, *, candidate: bool) -> None:
-        evidence, weight = self._evidence, self.weight_bp / FULL_BP
-        bad = call.bad[candidate]
-        arm = candidate and not call.moved
-        if self._users is not None:
-            for user in self._users.add(call.unit, candidate=arm, weight=weight, bad=bad):
-                evidence.assigned(candidate=user.candidate, weight=user.weight)
-                evidence.answered(candidate=user.candidate, weight=user.weight, bad=user.bad)
-            return
-        evidence.assigned(candidate=arm, weight=weight)
-        evidence.answered(candidate=arm, weight=weight, bad=bad)
-        if call.latency_s is not None:
-            evidence.took(candidate=arm, weight=weight, latency_s=call.latency_s[candidate])
-        if call.error is not None:
-            evidence.labelled(candidate=arm, weight=weight, error=call.error[candidate])
+    def rule(self, scenario: Scenario, salt: str) -> Direct | Loop:
+        made = Loop if self.through is Through.LOOP else Direct
+        return made(scenario, salt)
 
 
-class Shadow:
-    """Our rule where the candidate answers copies of calls."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._plan = scenario.plan
-        self._evidence = ShadowEvidence(scenario.plan)
-        self.weight_bp = 0
-        self.because = ""
-
-    def see(self, call: Call, *, candidate: bool) -> Verdict | None:
-        incumbent_bad, candidate_bad = call.bad
-        self._evidence.answered(
-            candidate_bad=bool(candidate_bad), incumbent_bad=bool(incumbent_bad)
-        )
-        standing = Standing(RolloutState.SHADOWING, 0)
-        decision = decide_shadow(self._plan, standing, self._evidence.reading())
-        verdict = _ENDS.get(decision.kind)
-        if verdict is not None:
-            self.because = decision.because[0].name
-        return verdict
+PLAINLY: Final = Way()
 
 
-def ours(scenario: Scenario) -> Rule:
-    """The rule of this project for a scenario."""
-    return Shadow(scenario) if scenario.plan.shadow_inputs else Ramp(scenario)
+def play(scenario: Scenario, rule: Rule, seed: str, *, batch: int = 1, limit: int = LIMIT) -> Run:
+    """One run, to its verdict or for ``limit`` requests. The rule's route has ``seed`` as its salt.
 
-
-def play(scenario: Scenario, rule: Rule, seed: str) -> Run:
-    """One run, to its verdict or for ``LIMIT`` requests."""
-    route, answered = _Route(salt=seed), 0
-    for number, call in enumerate(islice(scenario.calls(Random(seed)), LIMIT), 1):
-        route.weight_bp = rule.weight_bp
-        candidate = assign(route, call.unit).arm is Arm.CANDIDATE
-        answered += candidate
-        verdict = rule.see(call, candidate=candidate)
+    A label comes with its call, or some requests later where the scenario says so.
+    """
+    number = answered = 0
+    calls, late = islice(scenario.calls(Random(seed)), limit), Random(f"{seed}/late")
+    waiting: list[tuple[int, int, Sent]] = []
+    while some := list(islice(calls, batch)):
+        route, sent = rule.route, []
+        for call in some:
+            number += 1
+            candidate = assign(route, call.unit).arm is Arm.CANDIDATE
+            answered += candidate
+            one = Sent(number, call, candidate, route.weight_bp)
+            sent.append(one)
+            if call.error is not None:
+                due = number + (late.randint(*scenario.late) if scenario.late else 0)
+                heapq.heappush(waiting, (due, number, one))
+        labels = []
+        while waiting and waiting[0][0] <= number:
+            labels.append(heapq.heappop(waiting)[2])
+        verdict = rule.see(sent, labels)
         if verdict is not None:
             return Run(verdict, rule.because, number, answered)
-    return Run(Verdict.HELD, "limit", LIMIT, answered)
+    return Run(Verdict.HELD, "limit", limit, answered)
 
 
 def rules_of(scenario: Scenario) -> list[str]:
@@ -137,16 +92,39 @@ def rules_of(scenario: Scenario) -> list[str]:
     return [*EVERY_RULE] if scenario.rivals else [OURS]
 
 
-def batch(name: str, rule: str, master: int, first: int, runs: int) -> list[Run]:
+def seed_of(name: str, master: int, number: int) -> str:
+    """The seed of one run of a scenario."""
+    return f"{master}/{name}/{number}"
+
+
+def batch(
+    name: str, rule: str, master: int, first: int, runs: int, way: Way = PLAINLY
+) -> list[Run]:
     """Runs ``first`` to ``first + runs - 1`` of one rule in one scenario."""
     scenario = next(one for one in SCENARIOS if one.name == name)
-    make: Callable[[], Rule] = lambda: ours(scenario)  # noqa: E731
+    make: Callable[[str], Rule] = lambda salt: way.rule(scenario, salt)  # noqa: E731
     if rule != OURS:
         make = next(rival for rival in RIVALS if rival.name == rule)
-    return [play(scenario, make(), f"{master}/{name}/{i}") for i in range(first, first + runs)]
+    done = []
+    for number in range(first, first + runs):
+        seed = seed_of(name, master, number)
+        made = make(seed)
+        with closing(made):
+            done.append(play(scenario, made, seed, batch=way.batch))
+    return done
 
 
 Key = tuple[str, str]
+"""A scenario and a rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some runs of one rule in one scenario, from number ``first`` on."""
+
+    key: Key
+    first: int
+    runs: list[Run]
 
 
 def simulate(
@@ -156,22 +134,34 @@ def simulate(
     master: int,
     processes: int,
     rules: Container[str] = EVERY_RULE,
-) -> Iterator[tuple[Key, list[Run]]]:
-    """Runs of ``rules`` in every scenario, as they are done: ((scenario, rule), some runs).
+    way: Way = PLAINLY,
+    known: Mapping[Key, Collection[int]] | None = None,
+) -> Generator[Piece, None, None]:
+    """Runs of ``rules`` in every scenario, as they are done; not those whose numbers are ``known``.
 
     The runs themselves depend on nothing but the master seed; the order in which they come does.
     Closing the iterator gives up what has not begun.
     """
-    pool = ProcessPoolExecutor(processes)
+    pool = ProcessPoolExecutor(processes, initializer=_ignore_interrupts)
     try:
-        waiting: dict[Future[list[Run]], Key] = {}
-        for scenario in scenarios:
-            for rule in (name for name in rules_of(scenario) if name in rules):
-                for first in range(0, runs, _BATCH):
-                    size = min(_BATCH, runs - first)
-                    job = pool.submit(batch, scenario.name, rule, master, first, size)
-                    waiting[job] = (scenario.name, rule)
+        waiting: dict[Future[list[Run]], tuple[Key, int]] = {}
+        size = _AT_ONCE if way.through is Through.ENGINE else 1
+        for first in range(0, runs, size):
+            for scenario in scenarios:
+                for rule in (name for name in rules_of(scenario) if name in rules):
+                    key = (scenario.name, rule)
+                    if first in (known or {}).get(key, ()):
+                        continue
+                    count = min(size, runs - first)
+                    job = pool.submit(batch, *key, master, first, count, way)
+                    waiting[job] = (key, first)
         for done in as_completed(waiting):
-            yield waiting[done], done.result()
+            key, first = waiting.pop(done)
+            yield Piece(key, first, done.result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C ends the process that gathers the runs; it ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -5,24 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import insert
 
 from inhouse.core.errors import Conflict, Invalid
 from inhouse.core.ids import new_id
-from inhouse.db.dialects import insert_ignore, table_of
+from inhouse.db.dialects import table_of
 from inhouse.db.unit import WriteUnit
 from inhouse.registry import move, routes
-from inhouse.registry.routes import FULL, Route
-from inhouse.rollout import audit, declared, intake, records
+from inhouse.rollout import audit, declared, intake, records, split
 from inhouse.rollout.decide import Kind
 from inhouse.rollout.enact import PAUSE, RESUME, START, Act, enact
 from inhouse.rollout.plan import ROLLOUTS, Plan, RolloutState
 from inhouse.rollout.records import KIND, DecisionRecord, RolloutRecord
-from inhouse.rollout.tables import Rollout, SplitOwner
+from inhouse.rollout.tables import Rollout
 from inhouse.tasks.spec import TaskSpec, Unit
 
 _table = table_of(Rollout)
-_owners = table_of(SplitOwner)
 
 
 def start(
@@ -49,7 +47,13 @@ def start(
     rollout_id = new_id()
     _take(unit, spec, rollout_id, candidate, replace=replace, **said)
     move.check_candidate(unit, spec, candidate, lock=True)
-    before = _ready(unit, spec, **said)
+    before = split.settle(unit, spec, **said)
+    if not before.incumbent:
+        raise Invalid(
+            f"nothing answers {spec.name} yet, so there is nothing to compare with",
+            code="rollout-incumbent",
+            hint="`inhouse routes set --weight 100`",
+        )
     if candidate == before.incumbent:
         raise Invalid(f"{candidate} is what answers {spec.name} now", code="rollout-candidate")
     audit.check_plan(spec, plan, incumbent=before.incumbent, candidate=candidate)
@@ -259,60 +263,16 @@ def _take(
     at: datetime,
 ) -> None:
     """Own the task's split, or raise Conflict."""
-    owner = _owner(unit, spec, rollout_id)
+    owner = split.take(unit, spec, KIND, rollout_id)
     if owner.owner_id == rollout_id:
         return
     if owner.kind != KIND or not replace:
         raise Conflict(
-            f"{spec.name} has a {owner.kind} that has not ended",
+            f"{spec.name} has {split.A[owner.kind]} that has not ended",
             code="rollout-running",
             hint="roll it back, or start with --replace" if owner.kind == KIND else "end it first",
         )
     running = records.get(unit, owner.owner_id, lock=True)
     why = reason or f"replaced by {candidate}"
     abort(unit, spec, running, actor=actor, reason=why, at=at, superseded_by=candidate)
-    _owner(unit, spec, rollout_id)
-
-
-def _owner(unit: WriteUnit, spec: TaskSpec, rollout_id: str) -> Row[Any]:
-    """Who owns the task's split; the rollout, where nobody did."""
-    mine = {"task": spec.name, "kind": KIND, "owner_id": rollout_id}
-    unit.execute(insert_ignore(unit, SplitOwner).values(**mine))
-    found = unit.execute(select(_owners).where(_owners.c.task == spec.name)).one_or_none()
-    if found is None:
-        raise Conflict(f"a rollout of {spec.name} just ended; repeat", code="rollout-running")
-    return found
-
-
-def _ready(unit: WriteUnit, spec: TaskSpec, *, actor: str, reason: str, at: datetime) -> Route:
-    """The route, with all traffic at its incumbent."""
-    route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
-    if route.pin is not None:
-        raise Conflict(
-            f"the route of {spec.name} is pinned to {route.pin}",
-            code="route-pinned",
-            hint="`inhouse routes pin` without --to lifts it",
-        )
-    if route.weight_bp == FULL and route.candidate is not None:
-        return move.promote(
-            unit,
-            spec,
-            candidate=route.candidate,
-            actor=actor,
-            reason=reason,
-            at=at,
-            expect=route.revision,
-        )
-    if route.weight_bp:
-        raise Conflict(
-            f"the route of {spec.name} gives {route.weight_bp / 100:g} % to {route.candidate}",
-            code="route-split",
-            hint="`inhouse routes rollback` or `routes set --weight 100` first",
-        )
-    if not route.incumbent:
-        raise Invalid(
-            f"nothing answers {spec.name} yet, so there is nothing to compare with",
-            code="rollout-incumbent",
-            hint="`inhouse routes set --weight 100`",
-        )
-    return route
+    split.take(unit, spec, KIND, rollout_id)

@@ -65,15 +65,17 @@ def measured(
 ) -> Callable[[Random], Iterator[Call]]:
     """Calls with latencies (lognormal, 3 % of them stragglers) and arm-blind labels for a share.
 
-    Of what is labelled, both models are wrong equally often. The candidate is ``slower`` times as
-    slow.
+    Of what is answered and labelled, both models are wrong equally often; what was not answered is
+    wrong. The candidate is ``slower`` times as slow.
     """
 
     def calls(rng: Random) -> Iterator[Call]:
         for number in count():
             bad = (_flip(rng, incumbent), _flip(rng, candidate))
             latency = (_latency(rng), _latency(rng) * slower)
-            error = (_flip(rng, wrong), _flip(rng, wrong)) if rng.random() < labelled else None
+            error = None
+            if rng.random() < labelled:
+                error = (max(bad[0], _flip(rng, wrong)), max(bad[1], _flip(rng, wrong)))
             yield Call(f"r{number}", bad, latency, error)
 
     return calls

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.progress import Progress as Bar
 
-from inhouse.cli.demo.ask import PARALLEL, Application, rounds, wait_until
+from inhouse.cli.demo.ask import PARALLEL, Application, Asked, rounds, wait_until
 from inhouse.cli.demo.plan import Text
 from inhouse.cli.demo.tell import Teller
+
+_PAUSE_S = 0.05
 
 
 class Ticks:
@@ -28,14 +31,22 @@ class Ticks:
 
 
 class Arrivals:
-    """Calls that keep arriving, two at a time, while the route moves."""
+    """Calls that keep arriving, two at a time, while the route moves.
 
-    def __init__(self, application: Application, texts: Sequence[Text]) -> None:
+    ``truths``: what is right is told after each of them. ``by``: how many each reference answered.
+    """
+
+    def __init__(
+        self, application: Application, texts: Sequence[Text], *, truths: bool = False
+    ) -> None:
         self._application = application
         self._texts = texts
+        self._truths = truths
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="arrivals", daemon=True)
         self.answered = 0
+        self.by: Counter[str] = Counter()
+        self._most: tuple[Mapping[str, int], int | None] = ({}, None)
 
     def __enter__(self) -> Arrivals:
         self._thread.start()
@@ -45,6 +56,16 @@ class Arrivals:
         self._stop.set()
         self._thread.join()
 
+    def limit(self, by: Mapping[str, int], calls: int | None) -> None:
+        """No calls arrive once a reference has answered so many, or all of them ``calls``."""
+        self._most = (by, calls)
+
+    def are_spent(self) -> bool:
+        """Whether no calls arrive for that."""
+        by, calls = self._most
+        over = any(self.by[reference] >= most for reference, most in by.items())
+        return over or (calls is not None and self.answered >= calls)
+
     def wait_for(self, calls: int) -> None:
         """Wait until so many more calls were answered."""
         target = self.answered + calls
@@ -52,6 +73,11 @@ class Arrivals:
 
     def _work(self) -> None:
         for batch in rounds(self._texts, PARALLEL):
+            while self.are_spent() and not self._stop.wait(_PAUSE_S):
+                pass
             if self._stop.is_set():
                 return
-            self.answered += self._application.stream(batch, lambda one: None)
+            self.answered += self._application.stream(batch, self._seen, truths=self._truths)
+
+    def _seen(self, one: Asked) -> None:
+        self.by[one.reference] += 1

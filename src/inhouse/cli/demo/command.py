@@ -10,8 +10,13 @@ import typer
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("--dir", help="Folder of the demo; everything stays in it.")
-    ] = Path("inhouse-demo"),
+        Path | None,
+        typer.Option(
+            "--dir",
+            help="Folder of the demo; everything stays in it. By default inhouse-demo, or "
+            "inhouse-demo-poison.",
+        ),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Your own CSV: columns text,label or text,score.")
     ] = None,
@@ -19,6 +24,12 @@ def demo(
         str, typer.Option(help="Ask this OpenAI-compatible server as the general model.")
     ] = "",
     model: Annotated[str, typer.Option(help="Its model; goes with --base-url.")] = "",
+    poison: Annotated[
+        bool,
+        typer.Option(
+            "--poison", help="Three bad candidates instead, each of which is rolled back by itself."
+        ),
+    ] = False,
     fresh: Annotated[bool, typer.Option(help="Delete the folder's demo first.")] = False,
     keep_serving: Annotated[
         bool | None,
@@ -28,23 +39,24 @@ def demo(
     """The whole story on this machine: a general model, corrections, an own model, the rollout."""
     from rich.console import Console
 
-    from inhouse.cli.demo.folder import General, contents, prepare
+    from inhouse.cli.demo.folder import General
     from inhouse.cli.demo.plan import plan_box, plan_file
-    from inhouse.cli.demo.stage import perform
+    from inhouse.cli.demo.stage import tell_poison, tell_story
     from inhouse.cli.logs import configure_logs
     from inhouse.core.errors import Invalid
 
     if bool(base_url) != bool(model):
         raise Invalid("--base-url and --model go together")
+    if poison and (data or base_url):
+        raise Invalid("--poison uses the texts in the box and asks no general model")
     plan = plan_file(data) if data else plan_box()
-    general = General(base_url, model)
     configure_logs("warning")
-    there = contents(folder)
-    progress = prepare(folder, plan, general, fresh=fresh)
-    if there and fresh:
-        typer.echo(f"deleted the demo in {folder}: {there}")
-    elif there:
-        typer.echo(f"resuming the demo in {folder}; --fresh would delete it: {there}")
     console = Console(highlight=False, soft_wrap=True)
     keeps = console.is_terminal if keep_serving is None else keep_serving
-    perform(folder, plan, general, progress, console, keep_serving=keeps)
+    if poison:
+        folder = folder or Path("inhouse-demo-poison")
+        if not tell_poison(folder, plan, console, fresh=fresh, keep_serving=keeps):
+            raise typer.Exit(1)
+        return
+    folder, general = folder or Path("inhouse-demo"), General(base_url, model)
+    tell_story(folder, plan, general, console, fresh=fresh, keep_serving=keeps)

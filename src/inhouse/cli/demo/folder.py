@@ -24,6 +24,21 @@ Rate the text from {{ low }} to {{ high }}. Answer with the number only.
 
 Text: {{ input }}
 Rating:"""
+ROLLOUT = """
+[tasks.sentiment.rollout]
+# For a demo of minutes: fewer calls a step, no waits, a bake period of seconds. The chances of a
+# mistake are those of every rollout.
+margin = 0.1
+min_success = 0.9
+max_p95_s = 0
+first_calls = 10
+step_calls = 10
+dwell_s = 0
+horizon = 3000
+bake_s = 3
+guardrails = ["success", "correct"]
+observed = ["p95", "p99"]
+"""
 SENTIMENT = {"negative", "neutral", "positive"}
 EMBEDDED = "embedded/smollm2-135m"
 
@@ -57,14 +72,16 @@ class Progress:
         self.path.write_bytes(msgspec.json.encode({"about": self.about, "steps": self.steps}))
 
 
-def prepare(folder: Path, plan: Plan, general: General, *, fresh: bool) -> Progress:
-    """Make the folder, or take it up where it was left.
+def identity(plan: Plan, general: str) -> str:
+    """What tells a demo from others: a folder is resumed by the same one only."""
+    return digest_of([plan.source, [t.text for t in plan.stream + plan.labelled], general])
+
+
+def prepare(folder: Path, about: str, declared: str, *, fresh: bool) -> Progress:
+    """Make the folder with its ``inhouse.toml``, or take it up where it was left.
 
     Raises Conflict when it holds something else, saying what ``--fresh`` would delete.
     """
-    about = digest_of(
-        [plan.source, [t.text for t in plan.stream + plan.labelled], general.reference]
-    )
     path = folder / STATE_FOLDER / "demo.json"
     if fresh and folder.exists():
         _delete(folder, path)
@@ -72,7 +89,7 @@ def prepare(folder: Path, plan: Plan, general: General, *, fresh: bool) -> Progr
         stored = msgspec.json.decode(path.read_bytes())
         if stored["about"] != about:
             raise Conflict(
-                f"{folder} holds a demo on other texts or another general model",
+                f"{folder} holds another demo",
                 code="demo-folder",
                 hint=f"--fresh deletes it first: {contents(folder)}",
             )
@@ -84,7 +101,7 @@ def prepare(folder: Path, plan: Plan, general: General, *, fresh: bool) -> Progr
             hint="name another --dir",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    (folder / FILE_NAME).write_text(_settings(plan, general), encoding="utf-8")
+    (folder / FILE_NAME).write_text(declared, encoding="utf-8")
     progress = Progress(path, about)
     progress.finish("folder", str(folder))
     return progress
@@ -103,13 +120,14 @@ def contents(folder: Path) -> str:
     return f"{len(files)} files, {size / 1e6:.0f} MB" if files else ""
 
 
-def _settings(plan: Plan, general: General) -> str:
+def settings_of(plan: Plan, general: General) -> str:
+    """The ``inhouse.toml`` of the story."""
     lines = ["# Written by `inhouse demo`; go on with: inhouse --dir THIS-FOLDER serve", ""]
     if general.base_url:
         lines += ["[upstreams.general]", f"base_url = {_quoted(general.base_url)}", ""]
     lines += ["[tasks.sentiment]", f'kind = "{plan.kind}"', f'chain = ["{general.reference}"]']
     lines += ["timeout_s = 30", *_question(plan)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + ROLLOUT
 
 
 def _question(plan: Plan) -> list[str]:

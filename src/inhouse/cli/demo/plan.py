@@ -17,6 +17,9 @@ STREAM_OF_A_FILE = 240
 TEST_OF_A_FILE = 120
 RAMP_SHARE = 0.25
 MOST_RAMP_TEXTS = 160
+MOST_RAMP_CALLS = 3000
+MOST_RAMP_GENERAL = 600
+MOST_RAMP_GENERAL_OF_A_FILE = 200
 MOST_LABELS = 20
 
 
@@ -48,6 +51,11 @@ class Plan:
     @property
     def is_own_file(self) -> bool:
         return self.most_test is not None
+
+    @property
+    def most_ramp_general(self) -> int:
+        """How often the general model is asked at most while traffic moves."""
+        return MOST_RAMP_GENERAL_OF_A_FILE if self.is_own_file else MOST_RAMP_GENERAL
 
 
 def plan_box() -> Plan:

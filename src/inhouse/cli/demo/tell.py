@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,10 @@ class Teller:
         step: str,
         text: str,
         command: Sequence[str] = (),
-        figures: dict[str, Any] | None = None,
+        figures: Mapping[str, Any] | None = None,
     ) -> None:
         """A line with figures and the command that gives them: ``inhouse --dir ... COMMAND``."""
-        line = Line(step, text, tuple(command), figures or {})
+        line = Line(step, text, tuple(command), dict(figures or {}))
         self.lines.append(line)
         self._path.write_bytes(msgspec.json.encode([asdict(line) for line in self.lines]))
         self.show(line)
@@ -68,6 +68,18 @@ class Teller:
     def forget(self, step: str) -> None:
         """Drop the lines of a step that is told again from its start."""
         self.lines = [line for line in self.lines if line.step != step]
+
+
+def picked(document: Any, *paths: str) -> dict[str, Any]:
+    """What stands at some paths, such as ``0.decisions.1.kind``, of a document as it is printed."""
+    printed = msgspec.json.decode(msgspec.json.encode(document))
+    found = {}
+    for path in paths:
+        value = printed
+        for part in path.split("."):
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        found[path] = value
+    return found
 
 
 def _stored(path: Path) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -11,14 +12,20 @@ from rich.progress import Progress as Bar
 
 from inhouse.bootstrap import App
 from inhouse.cli.demo.ask import TASK
+from inhouse.cli.demo.plan import Text
 from inhouse.cli.demo.tell import Teller
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.states import RunStatus
+from inhouse.datasets.ingest import import_file
+from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build
 from inhouse.datasets.snapshot import get as get_snapshot
+from inhouse.datasets.split import SplitSettings
 from inhouse.evaluation.records import EvaluationRecord, list_evaluations
 from inhouse.jobs.queue import list_jobs
 from inhouse.registry import versions
+from inhouse.registry.versions import Version
 from inhouse.training import runs
+from inhouse.training.runs import Run
 
 _PATIENCE_S = 600.0
 T = TypeVar("T")
@@ -42,24 +49,76 @@ def train_and_evaluate(app: App, snapshot_id: str, bar: Bar, *, actor: str) -> T
 
     Data too small to train or to score on ends as ``inconclusive``.
     """
-    with app.database.write() as unit:
-        snapshot = get_snapshot(unit, snapshot_id, task=TASK)
-        run_id = app.training.request(unit, app.catalog.get(TASK), snapshot, actor=actor).id
-    run = _follow(app, run_id, bar)
-    if run.status is not RunStatus.SUCCEEDED or run.version_id is None:
-        if run.status is RunStatus.FAILED and _too_small(run.error or ""):
-            return Trained(run_id=run_id, reference="", evaluation_id="", verdict="inconclusive")
-        raise InhouseError(f"the training run ended as {run.status}: {run.error}")
     with app.database.read() as unit:
-        reference = versions.by_id(unit, run.version_id).reference
+        snapshot = get_snapshot(unit, snapshot_id, task=TASK)
+    run = train(app, snapshot, bar, actor=actor)
+    if run.status is RunStatus.FAILED and _too_small(run.error or ""):
+        return Trained(run_id=run.id, reference="", evaluation_id="", verdict="inconclusive")
+    version = version_of(app, run)
+    reference = version.reference
     if not snapshot.counts.get("test"):
-        return Trained(run_id=run_id, reference=reference, evaluation_id="", verdict="inconclusive")
-    record = _evaluated(app, run.version_id, bar)
+        return Trained(run_id=run.id, reference=reference, evaluation_id="", verdict="inconclusive")
+    record = _evaluated(app, version.id, bar)
     if record.verdict is None:
         raise InhouseError(f"the evaluation failed: {record.error}")
     return Trained(
-        run_id=run_id, reference=reference, evaluation_id=record.id, verdict=record.verdict
+        run_id=run.id, reference=reference, evaluation_id=record.id, verdict=record.verdict
     )
+
+
+def train(app: App, snapshot: SnapshotRecord, bar: Bar, *, actor: str, **overrides: Any) -> Run:
+    """Start a run of the default recipe on a snapshot and follow it to its end."""
+    with app.database.write() as unit:
+        spec = app.catalog.get(TASK)
+        run = app.training.request(unit, spec, snapshot, overrides=overrides, actor=actor)
+    return _follow(app, run.id, bar)
+
+
+def version_of(app: App, run: Run) -> Version:
+    """What a run made. Raises InhouseError when it made nothing."""
+    if run.version_id is None:
+        raise InhouseError(f"the training run ended as {run.status}: {run.error}")
+    with app.database.read() as unit:
+        return versions.by_id(unit, run.version_id)
+
+
+def bring_in(
+    app: App, teller: Teller, step: str, kind: str, texts: Sequence[Text], words: str
+) -> None:
+    """Import texts with their labels, as ``inhouse dataset import`` does."""
+    path = app.settings.folder / "labelled.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label" if kind == "choice" else "score", "group"])
+        writer.writerows([text.text, text.target, text.group] for text in texts)
+    report = import_file(app.database, app.catalog.get(TASK), path, clock=app.clock)
+    teller.tell(
+        step,
+        f"{report.added + report.duplicate} {words}",
+        ("dataset", "import", TASK, str(path), "--json"),
+        {"read": report.read, "bad": []},
+    )
+
+
+def snapshot_of(app: App, teller: Teller, step: str, most_test: int | None) -> SnapshotRecord:
+    """Build a snapshot of everything that is there, and tell what it holds."""
+    settings = BuildSettings(split=SplitSettings(max_test=most_test))
+    with app.database.write() as unit:
+        snapshot = build(unit, app.catalog.get(TASK), settings=settings, at=app.clock.now())
+    counts = {split: snapshot.counts.get(split, 0) for split in ("train", "valid", "test")}
+    dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(snapshot.dropped.items()))
+    teller.tell(
+        step,
+        f"snapshot {snapshot.content_hash[:12]}: {counts['train']} train, {counts['valid']} "
+        f"valid, {counts['test']} test; dropped: {dropped or 'none'}",
+        ("dataset", "show", snapshot.content_hash, "--json"),
+        {
+            "content_hash": snapshot.content_hash,
+            **{f"counts.{split}": n for split, n in counts.items()},
+            **{f"dropped.{reason}": n for reason, n in snapshot.dropped.items()},
+        },
+    )
+    return snapshot
 
 
 def tell(app: App, teller: Teller, trained: Trained) -> None:
@@ -120,11 +179,11 @@ def _shown(result: Mapping[str, Any]) -> list[str]:
     return shown
 
 
-def _follow(app: App, run_id: str, bar: Bar) -> runs.Run:
+def _follow(app: App, run_id: str, bar: Bar) -> Run:
     """Wait for the run's end, with its own progress."""
     task, seen = bar.add_task("training", total=None), 0
 
-    def look() -> runs.Run | None:
+    def look() -> Run | None:
         nonlocal seen
         with app.database.read() as unit:
             run, news = runs.get(unit, run_id), runs.events(unit, run_id, after=seen)

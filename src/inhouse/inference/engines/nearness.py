@@ -37,6 +37,10 @@ class MeaningEncoder:
         """Encodes the texts: some milliseconds for each."""
         return VectorNearness(self._encoder.embed(texts), threshold)
 
+    def vectors(self, texts: Sequence[str]) -> list[Any]:
+        """A vector of unit length for each text, as ``Direction`` takes them."""
+        return [self._encoder.embed_one(text)[0] for text in texts]
+
 
 class VectorNearness:
     """Which of some vectors of unit length (float32 [n, d]) have a cosine of at least this."""
@@ -77,3 +81,19 @@ class _VectorScan:
     def add(self, position: int, side: int) -> None:
         """From here on the vector is found, on this side."""
         self._sides[position] = side
+
+
+class Direction:
+    """Learns in which direction one sample of vectors lies from another, for two-sample tests."""
+
+    def __init__(self, before: Sequence[Any], now: Sequence[Any]) -> None:
+        import numpy as np
+
+        self._axis = np.mean(np.stack(now), axis=0) - np.mean(np.stack(before), axis=0)
+
+    def __call__(self, vectors: Sequence[Any]) -> list[float]:
+        """How far each vector lies in that direction."""
+        import numpy as np
+
+        found: list[float] = (np.stack(vectors) @ self._axis).tolist()
+        return found

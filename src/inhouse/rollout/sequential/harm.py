@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import mul
 from typing import Final, Protocol
 
 from inhouse.rollout.sequential.running import CAREFUL, CEILING, Running
@@ -63,9 +64,9 @@ class _Mixture:
         "usual",
     )
 
-    def __init__(self, bets: int, sudden: tuple[int, ...], horizon: int) -> None:
+    def __init__(self, bets: int, sudden: tuple[int, int], horizon: int) -> None:
         self._values = [1.0] * bets
-        self._late = [0.0] * len(sudden)
+        self._late = (0.0, 0.0)
         self._sudden = sudden
         self._horizon = horizon
         self._begun = 0
@@ -78,16 +79,19 @@ class _Mixture:
         share = 1.0 / ((self._begun % self._horizon + 1) * self._all)
         self._begun += 1
         self.usual += share
-        self._values = values = [v * f for v, f in zip(self._values, factors, strict=True)]
-        pairs = zip(self._late, self._sudden, strict=True)
-        self._late = late = [(v + share) * factors[place] for v, place in pairs]
-        self.fresh = sum(late) / len(late)
+        self._values = values = list(map(mul, self._values, factors))
+        (first, second), (one, other) = self._sudden, self._late
+        one, other = (one + share) * factors[first], (other + share) * factors[second]
+        self._late = (one, other)
+        self.fresh = fresh = (one + other) / 2
         steady = sum(values) / len(values)
-        unspent = max(0.0, 1.0 - self.usual)
-        self.evidence = (1.0 - FRESH_SHARE) * steady + FRESH_SHARE * (self.fresh + unspent)
+        unspent = 1.0 - self.usual
+        if unspent < 0.0:
+            unspent = 0.0
+        self.evidence = (1.0 - FRESH_SHARE) * steady + FRESH_SHARE * (fresh + unspent)
         if self.evidence > CEILING:
             self._values = [min(v, CEILING) for v in values]
-            self._late = [min(v, CEILING) for v in late]
+            self._late = (min(one, CEILING), min(other, CEILING))
 
 
 class Harm(_Mixture):
@@ -120,7 +124,10 @@ class Harm(_Mixture):
             if not candidate:
                 lift *= -weight / rest
             room /= rate
-            self.multiply([1.0 + lift * (min(room, s)) for s in self._shapes])
+            shapes = self._shapes
+            if shapes[-1] > room:
+                shapes = [min(room, s) for s in shapes]
+            self.multiply([1.0 + lift * s for s in shapes])
         seen.add(bad)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import mul
 from typing import Final
 
 from inhouse.rollout.sequential.running import CEILING
@@ -39,5 +40,7 @@ class Limit:
         self.count += 1
         self._total += bad
         gain = self.limit - bad
-        pairs = zip(self._wealth, self._stakes, strict=True)
-        self._wealth = [min(wealth * (1.0 + stake * gain), CEILING) for wealth, stake in pairs]
+        grown = [1.0 + stake * gain for stake in self._stakes]
+        self._wealth = wealth = list(map(mul, self._wealth, grown))
+        if max(wealth) > CEILING:
+            self._wealth = [min(one, CEILING) for one in wealth]

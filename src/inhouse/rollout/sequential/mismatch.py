@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import mul
 from typing import Final
 
 from inhouse.rollout.sequential.running import CEILING
@@ -14,16 +15,13 @@ class Mismatch:
     """Evidence that something loses or moves calls of one arm, so that no comparison of the arms
     can be trusted. P(evidence >= 1/a at any time) <= a while nothing does."""
 
-    __slots__ = ("_shares", "_values", "_weight")
+    __slots__ = ("_shares", "_values", "_weight", "evidence")
 
     def __init__(self) -> None:
         self._values = [1.0] * len(TILTS)
         self._weight = 0.0
         self._shares: tuple[list[float], list[float]] = ([], [])
-
-    @property
-    def evidence(self) -> float:
-        return sum(self._values) / len(self._values)
+        self.evidence = 1.0
 
     def add(self, *, candidate: bool, weight: float) -> None:
         """One assignment; nothing is learned at a weight outside (0, 1)."""
@@ -36,5 +34,7 @@ class Mismatch:
                 [1.0 / total for total in odds],
                 [tilt / total for tilt, total in zip(TILTS, odds, strict=True)],
             )
-        pairs = zip(self._values, self._shares[candidate], strict=True)
-        self._values = [min(value * factor, CEILING) for value, factor in pairs]
+        self._values = values = list(map(mul, self._values, self._shares[candidate]))
+        self.evidence = sum(values) / len(values)
+        if self.evidence > CEILING:
+            self._values = [min(value, CEILING) for value in values]

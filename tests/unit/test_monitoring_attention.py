@@ -1,0 +1,272 @@
+"""What needs somebody, from the database and from the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, update
+
+from inhouse.core.errors import BackendError
+from inhouse.core.ids import new_id
+from inhouse.db.dialects import table_of
+from inhouse.db.unit import Database
+from inhouse.gateway import keys
+from inhouse.gateway.breakers import Breakers
+from inhouse.interactions.record import InteractionRecord, Recorder
+from inhouse.interactions.record import insert as record
+from inhouse.jobs import queue
+from inhouse.monitoring import attention
+from inhouse.monitoring.attention import Server
+from inhouse.monitoring.concern import Code, Concern
+from inhouse.monitoring.tables import Drift
+from inhouse.registry import routes
+from inhouse.rollout import records, steer
+from inhouse.rollout.controller import Controller
+from inhouse.rollout.metrics import CERTIFIED_LOSS, EVIDENCE, STATE, WEIGHT, observe
+from inhouse.rollout.plan import FULL_BP, Metric, Plan
+from inhouse.rollout.records import RolloutRecord
+from inhouse.rollout.tables import RolloutDecision
+from inhouse.settings import LimitSettings
+from inhouse.store.store import ModelStore
+from inhouse.tasks.catalog import Catalog
+from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.testing.clock import FrozenClock
+from inhouse.testing.traffic import Traffic
+
+SPEC = TaskSpec(
+    name="tone",
+    kind=TaskKind.CHOICE,
+    description="",
+    labels=("good", "bad"),
+    prompt="{{ input }}",
+    chain=("up/a", "up/b"),
+)
+
+
+def plan(**more: object) -> Plan:
+    fields = {"dwell_s": 0.0, "min_success": None, "max_p95_s": None, "first_outcomes": 20}
+    fields |= {"steps_bp": (5000, FULL_BP), "margin": 0.2, "guardrails": (Metric.SUCCESS,)}
+    return Plan(**{**fields, **more})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def server(sqlite_database: Database, clock: FrozenClock, tmp_path: Path) -> Server:
+    return Server(
+        breakers=Breakers(clock=clock, jitter=lambda: 0.0, failures=1, open_s=60.0),
+        store=ModelStore(tmp_path / "store", clock),
+        recorder=Recorder(sqlite_database, clock=clock),
+        settings_error="",
+        routes={"tone": routes.implicit("tone", SPEC.chain)},
+    )
+
+
+Look = Callable[[], list[Concern]]
+
+
+@pytest.fixture
+def look(sqlite_database: Database, clock: FrozenClock, server: Server) -> Look:
+    def make() -> list[Concern]:
+        with sqlite_database.read() as unit:
+            return attention.concerns(unit, server, [], now=clock.now())
+
+    return make
+
+
+def begin(database: Database, clock: FrozenClock, **more: object) -> RolloutRecord:
+    with database.write() as unit:
+        return steer.start(
+            unit,
+            SPEC,
+            candidate="up/new",
+            plan=plan(**more),
+            actor="ada",
+            reason="try it",
+            at=clock.now(),
+        )
+
+
+def step(database: Database, clock: FrozenClock) -> None:
+    Controller(database, clock, Catalog([SPEC]), name="p1").tick()
+
+
+def test_a_rollout_that_evidence_ended(
+    sqlite_database: Database, clock: FrozenClock, look: Look
+) -> None:
+    begin(sqlite_database, clock)
+    assert look() == []
+    Traffic(sqlite_database, SPEC, clock).send(400, bad=(0.0, 0.9))
+    step(sqlite_database, clock)
+    (found,) = look()
+    assert (found.code, found.about) == (Code.ROLLOUT_ROLLED_BACK, "tone")
+    assert "worse than the incumbent" in found.text
+    clock.advance(25 * 3600)
+    assert look() == [], "it was news for a day"
+
+
+def test_a_rollout_that_is_held(sqlite_database: Database, clock: FrozenClock, look: Look) -> None:
+    rollout = begin(sqlite_database, clock, horizon=100, first_outcomes=1000)
+    Traffic(sqlite_database, SPEC, clock).send(150)
+    step(sqlite_database, clock)
+    (found,) = look()
+    assert (found.code, found.about) == (Code.ROLLOUT_HELD, "tone")
+    assert "No verdict" in found.text
+    clock.advance(40 * 86_400)
+    assert len(look()) == 1, "it is still held"
+    decision = table_of(RolloutDecision)
+    with sqlite_database.write() as unit:
+        unit.execute(
+            update(decision).where(decision.c.number == 2).values(evidence={"mismatch": 1})
+        )
+    assert [one.code for one in look()] == [Code.SPLIT_MISMATCH]
+    with sqlite_database.write() as unit:
+        held = records.get(unit, rollout.id)
+        steer.rollback(unit, SPEC, held, actor="ada", reason="no", at=clock.now())
+    assert look() == [], "a person knows"
+
+
+def test_a_rollout_whose_route_somebody_moved(
+    sqlite_database: Database, clock: FrozenClock, look: Look
+) -> None:
+    begin(sqlite_database, clock)
+    with sqlite_database.write() as unit:
+        seen = routes.current(unit, "tone")
+        assert seen is not None
+        routes.append(unit, seen, expect=seen.revision, at=clock.now())
+    step(sqlite_database, clock)
+    (found,) = look()
+    assert (found.code, "somebody moved" in found.text.lower()) == (Code.ROLLOUT_ABORTED, True)
+
+
+def test_a_job_that_failed_until_it_succeeds(
+    sqlite_database: Database, clock: FrozenClock, look: Look
+) -> None:
+    def work(name: str, error: str = "") -> str:
+        with sqlite_database.write() as unit:
+            made = queue.enqueue(unit, name, {"x": 1}, at=clock.now())
+            job = queue.claim(unit, [name], "w", at=clock.now())
+            assert job is not None
+            if error:
+                queue.fail(unit, job, error, at=clock.now())
+            else:
+                queue.finish(unit, job, None, at=clock.now())
+        clock.advance(1)
+        return str(made.id)
+
+    work("store.scrub")
+    assert look() == []
+    failed = work("store.scrub", "2 versions are damaged")
+    work("training.run", "told as a training run")
+    work("evaluation.run")
+    (found,) = look()
+    assert (found.code, found.about) == (Code.JOB_FAILED, failed)
+    assert "2 versions are damaged. After 1 of 3 attempts" in found.text
+    work("store.scrub")
+    assert look() == []
+
+
+def test_budgets_of_the_day(sqlite_database: Database, clock: FrozenClock, server: Server) -> None:
+    from dataclasses import replace
+
+    limits = LimitSettings(requests_per_day=10, warn_at=0.8)
+    server = replace(server, limits=limits)
+    with sqlite_database.write() as unit:
+        own = LimitSettings(cost_per_day=1.0, on_limit="warn")
+        key_id, _ = keys.create(unit, "shop", keys.Role.APPLICATION, clock.now(), own)
+
+    def call(count: int) -> list[tuple[str, str, str]]:
+        made = [
+            InteractionRecord(
+                id=new_id(),
+                created_at=clock.now(),
+                status="answered",
+                input="x",
+                latency_ms=1.0,
+                key_id=key_id,
+                cost=0.1,
+            )
+            for _ in range(count)
+        ]
+        with sqlite_database.write() as unit:
+            record(unit, made)
+        with sqlite_database.read() as unit:
+            found = attention.concerns(unit, server, [], now=clock.now())
+        return sorted((one.code.value, one.level.value, one.about) for one in found)
+
+    key, ours = f"key {key_id} cost_per_day", "server server requests_per_day"
+    assert call(7) == []
+    assert call(1) == [("budget-near", "warn", key), ("budget-near", "warn", ours)]
+    assert call(2) == [("budget-used", "bad", ours), ("budget-used", "warn", key)]
+    clock.advance(86_400)
+    assert call(1) == []
+
+
+def test_drift_is_what_the_newest_look_says(
+    sqlite_database: Database, clock: FrozenClock, look: Look
+) -> None:
+    def measured(drifted: bool) -> None:
+        clock.advance(60)
+        row = {"task": "tone", "reference": "tone@1", "calls": 500, "inputs": 0.31, "outputs": None}
+        with sqlite_database.write() as unit:
+            unit.execute(
+                insert(table_of(Drift)).values(
+                    id=new_id(), drifted=drifted, detail={}, created_at=clock.now(), **row
+                )
+            )
+
+    measured(False)
+    assert look() == []
+    measured(True)
+    (found,) = look()
+    assert (found.code, found.about) == (Code.DRIFT, "tone")
+    assert "inputs are 0.31 away" in found.text
+    measured(False)
+    assert look() == []
+
+
+def test_a_chain_is_dead_when_all_of_it_is(clock: FrozenClock, server: Server, look: Look) -> None:
+    def fail(reference: str) -> None:
+        guard = server.breakers.of(reference)
+        error = BackendError("no route to host", code="connect")
+        guard.end(guard.start(clock.monotonic()), clock.monotonic(), 0.1, error)
+
+    fail("up/a")
+    fail("up/elsewhere")
+    assert {one.code for one in look()} == {Code.BREAKER_OPEN}
+    fail("up/b")
+    dead = next(one for one in look() if one.code is Code.CHAIN_DEAD)
+    assert (dead.about, dead.since) == ("tone", clock.now())
+    assert "up/a, up/b" in dead.text
+    server.breakers.reset("up/b")
+    assert {one.code for one in look()} == {Code.BREAKER_OPEN}
+
+
+def value(series: object, *labels: str) -> float:
+    found = series.labels(*labels)._value.get()  # type: ignore[attr-defined]
+    return float(found)
+
+
+def test_series_of_a_rollout(sqlite_database: Database, clock: FrozenClock) -> None:
+    begin(sqlite_database, clock)
+
+    def look() -> None:
+        with sqlite_database.read() as unit:
+            observe(unit)
+
+    look()
+    assert (value(WEIGHT, "tone"), value(CERTIFIED_LOSS, "tone")) == (0.5, 1.0)
+    assert value(STATE, "tone", "ramping") == 1
+    Traffic(sqlite_database, SPEC, clock).send(400)
+    step(sqlite_database, clock)
+    look()
+    assert value(STATE, "tone", "baking") == 1
+    assert value(STATE, "tone", "ramping") == 0
+    assert (value(WEIGHT, "tone"), value(CERTIFIED_LOSS, "tone")) == (0.95, 0.2)
+    assert value(EVIDENCE, "tone", "harm") < 20 <= value(EVIDENCE, "tone", "certificate")
+    with sqlite_database.write() as unit:
+        rollout = records.open_of(unit, "tone")
+        assert rollout is not None
+        steer.rollback(unit, SPEC, rollout, actor="ada", reason="no", at=clock.now())
+    look()
+    assert [one.samples for one in WEIGHT.collect()] == [[]]
