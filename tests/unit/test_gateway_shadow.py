@@ -274,11 +274,18 @@ def test_what_takes_too_long_at_the_end_is_no_evidence(
 ) -> None:
     monkeypatch.setattr("inhouse.gateway.shadow.DRAIN_S", 0.01)
     world = make()
-    world.models["embedded/new"].gate = asyncio.Event()
-    world.play(world.run)
+    deaf = world.models["embedded/new"]
+    deaf.gate = asyncio.Event()
+
+    async def until_asked() -> None:
+        await world.run()
+        while not deaf.asked:
+            await asyncio.sleep(0)
+
+    world.play(until_asked)
     assert world.copies() == []
     world.play(world.run)
-    assert len(world.models["embedded/new"].asked) == 1, "nothing is copied any more"
+    assert len(deaf.asked) == 1, "nothing is copied any more"
 
 
 def test_its_failures_open_no_breaker_of_others(make: Callable[..., World]) -> None:
