@@ -48,8 +48,8 @@ Around them: ``core`` (ids, time, errors, hashing), ``settings`` and ``settings_
 (inhouse.toml), ``notify`` (channels that tell people), ``db`` and
 ``migrations`` (one schema, two databases), ``tasks`` (what can be asked), ``serving`` (references
 to open backends), ``jobs`` (background work with leases), ``rollout`` (when a
-candidate may have more traffic, decided from evidence), ``monitoring`` (cost, latency,
-independence, lineage, erasure), ``bootstrap`` (wires all of it), ``reload`` (follows
+candidate may have more traffic, decided from evidence), ``monitoring`` (figures, drift,
+readiness, independence, lineage, erasure), ``bootstrap`` (wires all of it), ``reload`` (follows
 inhouse.toml), and the edges: ``api`` (HTTP), ``dashboard`` (the pages), ``client`` (the SDK),
 ``cli`` (the command line). ``testing`` is for those who extend it.
 """
