@@ -5,7 +5,7 @@ Three sets of packages, each without torch, which `make` installs in a step of i
 
     core   the product as `pip install inhouse` brings it
     demo   core + encoder + train + lm + demo, what the build itself needs, and what torch needs
-    test   demo + postgres + the group `test`
+    test   demo + postgres + parquet + spacy + notify + the group `test`
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ LOCKS = (
     Lock(name="demo", extras=("encoder", "train", "lm", "demo"), builds=True),
     Lock(
         name="test",
-        extras=("encoder", "train", "lm", "demo", "postgres", "parquet", "spacy"),
+        extras=("encoder", "train", "lm", "demo", "postgres", "parquet", "spacy", "notify"),
         groups=("test",),
         builds=True,
     ),

@@ -73,10 +73,10 @@ def cell(text: str) -> str:
 
 
 def settings_page() -> str:
-    from inhouse.settings import _RESERVED, Settings
+    from inhouse.settings.declared import RESERVED, Settings
 
-    if set(VARIABLES) != set(_RESERVED):
-        raise SystemExit("scripts/reference.py: VARIABLES and inhouse.settings._RESERVED differ")
+    if set(VARIABLES) != set(RESERVED):
+        raise SystemExit("scripts/reference.py: VARIABLES and RESERVED differ")
     rows = table(
         ("variable", "meaning"), [(f"`{name}`", VARIABLES[name]) for name in sorted(VARIABLES)]
     )
@@ -94,7 +94,8 @@ def settings_page() -> str:
 
 def sections(model: type[BaseModel], path: str) -> Iterator[str]:
     """A heading and a table for each table of the file, in the order of the classes."""
-    docs = attribute_docs(SOURCE / "settings.py")
+    paths = (SOURCE / "settings").glob("*.py")
+    docs = {key: doc for path in paths for key, doc in attribute_docs(path).items()}
     rows, inner = [], []
     for name, info in model.model_fields.items():
         if info.exclude:

@@ -75,11 +75,14 @@ def _at(document: Any, path: str) -> Any:
     raise AssertionError(f"{path} is not in {list(document)}")
 
 
-def _recompute(folder: Path, forked: Forked) -> int:
-    """Run every command of the story and compare what it prints with what was told."""
+def _recompute(folder: Path, forked: Forked, *, step: str = "") -> int:
+    """Run every command of the story, or of one step, and compare what it prints with what was
+    told."""
     answers: dict[tuple[str, ...], Any] = {}
     compared = 0
     for line in _story(folder):
+        if step not in ("", line["step"]):
+            continue
         command = tuple(line["command"])
         if not command:
             assert not line["figures"], line
@@ -186,7 +189,7 @@ class TestPoison:
                 assert figures["status"] == "rejected"
                 assert figures["rejected"]["by"] == "rollout"
                 assert "worse than the incumbent" in figures["rejected"]["why"]
-        assert _recompute(folder, forked) > 30
+        assert _recompute(folder, forked, step="random") > 10
         self._one_that_stayed(folder, forked)
 
     def _one_that_stayed(self, folder: Path, forked: Forked) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from inhouse.cli.main import app as cli
 from inhouse.client.sync import Client
 from inhouse.db.dialects import table_of
 from inhouse.interactions.tables import Interaction
+from inhouse.rollout import steer
+from inhouse.rollout.declared import plan_of
 from inhouse.settings import load_settings
 from inhouse.testing.upstream_behaviours import hang
 from inhouse.testing.upstream_server import ScriptedUpstream
@@ -176,3 +180,31 @@ def test_an_audit_over_http_and_by_command(app: App) -> None:
     assert ids[3] in run()
     run("--id", ids[3], "--correct")
     assert run() == "nothing waits for a label\n"
+
+
+@pytest.mark.full
+def test_a_kill_loses_no_answer(app: App, upstream: ScriptedUpstream) -> None:
+    """``kill -9`` of a durable server while copies are under way."""
+    folder = app.settings.folder
+    settings = folder / "inhouse.toml"
+    told = settings.read_text(encoding="utf-8")
+    settings.write_text(told + '[recording]\ndurability = "durable"\n', encoding="utf-8")
+    spec, at = app.catalog.get("sentiment"), app.clock.now()
+    plan = plan_of(app.settings.tasks["sentiment"].rollout)
+    with app.database.write() as unit:
+        said: dict[str, Any] = {"actor": "ada", "reason": "", "at": at}
+        steer.start(unit, spec, candidate="local/equal", plan=plan, **said)
+    command = [sys.executable, "-m", "inhouse.cli.main", "--dir", str(folder), "serve"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, "--port", "0"], stdout=pipe, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[1]
+        before = upstream.hits["equal"]
+        try:
+            answers = call_until(url, lambda: upstream.hits["equal"] > before + 20)
+        finally:
+            server.kill()
+    served, copies = kept(app)
+    assert {one.interaction_id for one in answers} <= {one.id for one in served}
+    assert {one.shadow_of for one in copies} <= {one.id for one in served}
+    assert len(copies) == len({one.shadow_of for one in copies})

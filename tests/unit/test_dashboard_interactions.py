@@ -16,7 +16,7 @@ from inhouse.dashboard.interactions_view import Filters
 from inhouse.interactions.entry import InteractionRecord
 from inhouse.interactions.filters import Facets
 from inhouse.monitoring.activity import Activity, ActivitySlot, FacetCount
-from inhouse.monitoring.attention import Concern, Level
+from inhouse.monitoring.concern import Concern, Level
 from inhouse.monitoring.overview import Journey, Period, TaskSummary
 from inhouse.tasks.spec import TaskKind, TaskSpec
 

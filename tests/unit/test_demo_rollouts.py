@@ -65,8 +65,8 @@ def test_a_person_lets_go_on_what_evidence_holds(app: App, rollouts: Rollouts) -
 def test_the_plan_in_words_is_the_one_declared(rollouts: Rollouts) -> None:
     words = plan_in_words(rollouts.plan)
     assert "10, 30, 50, 60, 70, 80, 90, 100 %" in words
-    assert "at most 10% of the calls" in words
-    assert "a chance of at most 5%" in words
+    assert "at most 10 of 100 calls" in words
+    assert "a chance of at most 5 %" in words
 
 
 def test_figures_are_picked_as_they_are_printed() -> None:
@@ -76,6 +76,5 @@ def test_figures_are_picked_as_they_are_printed() -> None:
 
 def test_the_late_server_takes_the_call_and_stays_silent() -> None:
     patience = httpx.Timeout(30.0, read=0.05)
-    with LateServer() as server, httpx.Client(timeout=patience) as client:
-        with pytest.raises(httpx.ReadTimeout):
-            client.post(f"{server.base_url}/chat/completions", json={"model": "model"})
+    with LateServer() as server, pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.base_url}/chat/completions", json={"model": "m"}, timeout=patience)

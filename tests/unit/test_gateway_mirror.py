@@ -57,6 +57,24 @@ def test_tasks_that_were_never_moved_have_their_declared_chain(
     assert (table.get("mood").revision, table.get("mood").weight_bp) == (1, 500)
 
 
+def test_a_candidate_that_dies_of_anything_on_load_does_not_stop_the_routes(
+    sqlite_database: Database, catalog: Catalog, clock: FrozenClock
+) -> None:
+    opened: list[str] = []
+
+    def dies(reference: str) -> None:
+        opened.append(reference)
+        raise MemoryError(reference)
+
+    table = RouteTable(sqlite_database, catalog, warm=dies)
+    append(sqlite_database, clock, 500)
+    table.refresh()
+    append(sqlite_database, clock, 0)
+    table.refresh()
+    assert opened == ["mood@1"]
+    assert (table.get("mood").revision, table.get("mood").weight_bp) == (2, 0)
+
+
 def refused(ring: KeyRing, key: str) -> bool:
     try:
         ring.find(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from typer.testing import CliRunner
 
+from inhouse.bootstrap import bootstrap
+from inhouse.cli.main import app as cli
 from inhouse.db.unit import Database
 from inhouse.gateway.breakers import Breakers
 from inhouse.interactions.record import Recorder
@@ -20,9 +24,10 @@ from inhouse.monitoring.alerting import RETRY_S
 from inhouse.monitoring.alerts import Alerter
 from inhouse.monitoring.attention import Server
 from inhouse.notify.base import NotDelivered, Notice
-from inhouse.settings import NotifySettings
+from inhouse.settings import NotifySettings, load_settings
 from inhouse.store.store import ModelStore
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.webhook_server import WebhookServer
 
 COOLDOWN_S = 3600.0
 PATIENCE_S = 30.0
@@ -484,3 +489,41 @@ def test_a_database_that_takes_nothing_is_told_of_too(
         "recording-fails": False,
         "settings-invalid": True,
     }
+
+
+def test_the_wired_product_tells_and_shows(tmp_path: Path) -> None:
+    """From a change of inhouse.toml to the channel, the command line, and other channels."""
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", *words])
+        assert done.exit_code == 0, done.output + str(done.exception)
+        return done.stdout
+
+    toml = tmp_path / "inhouse.toml"
+    with WebhookServer() as hook:
+        toml.write_text(f'[notify.channels.desk]\nkind = "webhook"\nurl = "{hook.url}"\n', "utf-8")
+        app = bootstrap(load_settings(tmp_path, {}))
+        assert "no alerts" in run("list")
+        app.settings_error = "line 3: unknown key"
+        app.alerter.tick()
+        app.alerter.join(PATIENCE_S)
+        assert [one.json["code"] for one in hook.deliveries] == ["settings-invalid"]
+        (listed,) = json.loads(run("list", "--json"))
+        assert (listed["code"], listed["raised"], listed["ended_at"]) == (
+            "settings-invalid",
+            1,
+            None,
+        )
+        assert run("list", "--open").startswith("open  bad ")
+        shown = run("show", "settings-invalid")
+        assert "desk: heard it" in shown
+        assert "docs/runbooks/settings-invalid.md" in shown
+        toml.write_text(
+            '[notify]\nlevels = ["info"]\n[notify.channels.log]\nkind = "log"\n', "utf-8"
+        )
+        app.configure(load_settings(tmp_path, {}))
+        assert set(app.alerter._teller.channels) == {"log"}
+        assert app.alerter._rules.levels == {"info"}
+        app.database.close()
+    done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", "show", "drift"])
+    assert getattr(done.exception, "code", "") == "alert-not-found"

@@ -17,7 +17,8 @@ from inhouse.gateway.breakers import Breakers
 from inhouse.interactions.filters import Facets
 from inhouse.interactions.record import InteractionRecord, Recorder, insert
 from inhouse.monitoring.activity import activity
-from inhouse.monitoring.attention import Level, Server
+from inhouse.monitoring.attention import Server
+from inhouse.monitoring.concern import Level
 from inhouse.monitoring.overview import Overview, Period, hours_of, overview
 from inhouse.registry import routes
 from inhouse.store.store import ModelStore

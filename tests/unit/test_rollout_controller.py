@@ -11,6 +11,7 @@ from sqlalchemy import event
 from inhouse.core.clock import SystemClock
 from inhouse.core.ids import new_id
 from inhouse.db.unit import Database
+from inhouse.jobs import pause
 from inhouse.registry import routes
 from inhouse.rollout import records, steer
 from inhouse.rollout.controller import Controller
@@ -87,6 +88,26 @@ def test_a_lease_of_a_wrong_clock_does_not_hold(
     clock.advance(-(10**6))
     controller(sqlite_database, clock, "second").tick()
     assert owner_of(sqlite_database, rollout) == "second"
+
+
+def test_while_jobs_are_paused_a_rollout_only_goes_back(
+    sqlite_database: Database, clock: FrozenClock
+) -> None:
+    rollout = begin(sqlite_database, clock)
+    first = controller(sqlite_database, clock, "first")
+    with sqlite_database.write() as unit:
+        pause.pause(unit, actor="ada", reason="", at=clock.now())
+    Traffic(sqlite_database, SPEC, clock).send(400)
+    assert first.tick() == []
+    with sqlite_database.write() as unit:
+        pause.resume(unit)
+    [made] = first.tick()
+    assert made.kind == "bake"
+    with sqlite_database.write() as unit:
+        pause.pause(unit, actor="ada", reason="", at=clock.now())
+    Traffic(sqlite_database, SPEC, clock, process="g2").send(400, bad=(0.0, 0.9))
+    [made] = first.tick()
+    assert (made.rollout_id, made.kind) == (rollout.id, "roll_back")
 
 
 def test_a_thread_steps_and_gives_its_leases_up(sqlite_database: Database) -> None:

@@ -409,6 +409,7 @@ def test_latency_and_users(sqlite_database: Database, clock: FrozenClock) -> Non
         ({"looks": 0}, "experiment-plan"),
         ({"looks": 21, "horizon": 10_000}, "experiment-plan"),
         ({"horizon": 159}, "experiment-plan"),
+        ({"horizon": 10_000_001}, "experiment-plan"),
         ({"alpha": 0.5}, "experiment-plan"),
         ({"b": "tone@9"}, "version-not-found"),
         ({"b": "task:tone"}, "reference"),

@@ -12,6 +12,7 @@ from inhouse.core.ids import new_id
 from inhouse.core.states import VersionStatus
 from inhouse.db.unit import Database
 from inhouse.feedback.submit import submit
+from inhouse.gateway.shadow import Target
 from inhouse.interactions.insert import insert
 from inhouse.interactions.record import InteractionRecord
 from inhouse.registry import move, routes, versions
@@ -20,6 +21,7 @@ from inhouse.rollout.decide import Kind
 from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
+from inhouse.rollout.shadowed import targets
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
@@ -447,6 +449,34 @@ def test_a_shadow_that_is_certified_ramps(database: Database, clock: FrozenClock
     assert now(database, rollout).state is RolloutState.RAMPING
     assert steps.step(rollout.id) is None
     check_replay(database, clock, rollout)
+
+
+def test_gateways_copy_calls_until_a_shadow_has_had_its_inputs(
+    database: Database, clock: FrozenClock
+) -> None:
+    def copied() -> dict[str, Target]:
+        with database.read() as unit:
+            return targets(unit)
+
+    rollout = begin(database, clock, replace(PLAN, margin=0.01, shadow_inputs=20))
+    mine = {SPEC.name: Target("tone@1", rollout.route_revision)}
+    assert copied() == mine
+    with database.write() as unit:
+        steer.pause(unit, rollout, at=clock.now(), **SAID)
+    assert copied() == mine, "harm ends it also while it is paused"
+    with database.write() as unit:
+        steer.resume(unit, now(database, rollout), at=clock.now(), **SAID)
+    shadow(database, clock, 20, bad=0.0)
+    made = reconciler(database, clock).step(rollout.id)
+    assert made is not None
+    assert made.kind == "hold"
+    assert copied() == {}
+    with database.write() as unit:
+        steer.resume(unit, now(database, rollout), at=clock.now(), **SAID)
+    assert copied() == mine
+    with database.write() as unit:
+        steer.abort(unit, SPEC, now(database, rollout), at=clock.now(), **SAID)
+    assert copied() == {}
 
 
 def test_a_shadow_that_is_worse_never_ramps(sqlite_database: Database, clock: FrozenClock) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from inhouse.rollout.guardrails import Reading
+from inhouse.rollout.guardrails import GuardrailReading, Reading
 from inhouse.rollout.plan import Metric, Plan
 from inhouse.rollout.tally import WARM_UP, Seen, Tally, as_json
 
@@ -35,7 +35,8 @@ def limit(reading: Reading, name: str) -> int:
 def test_first_answers_of_a_process_tell_no_latency() -> None:
     tally = Tally(PLAN, by_user=False)
     for number in range(WARM_UP):
-        tally.outcome(seen(number, process="g1"))
+        for candidate in (True, False):
+            tally.outcome(seen(number, process="g1", candidate=candidate))
         tally.outcome(seen(number, process="g2"))
     assert limit(tally.reading(MARGIN), "max_p95_s") == 0
     assert limit(tally.reading(MARGIN), "min_success") == 2 * WARM_UP
@@ -47,9 +48,28 @@ def test_first_answers_of_a_process_tell_no_latency() -> None:
     assert limit(tally.reading(MARGIN), "min_success") == 1
 
 
+def test_latencies_count_once_both_arms_are_warm() -> None:
+    """An incumbent that is timed alone would bet against a candidate that nobody times."""
+    tally = Tally(replace(PLAN, guardrails=(Metric.SUCCESS, Metric.P95)), by_user=False)
+
+    def p95() -> GuardrailReading:
+        parts = tally.reading(MARGIN).guardrails
+        return next(part for part in parts if part.metric is Metric.P95)
+
+    for number in range(300):
+        tally.outcome(seen(number, candidate=False))
+    for number in range(WARM_UP):
+        tally.outcome(seen(number))
+    assert (p95().outcomes, p95().harm) == (0, 1.0)
+    tally.outcome(seen(400, latency_s=9.0))
+    assert p95().outcomes == 1
+    assert p95().harm > 1.0, "the incumbent's latencies were known by then"
+
+
 def test_users_count_once() -> None:
     tally = Tally(PLAN, by_user=True)
     for number in range(200):
+        tally.outcome(seen(number, unit=f"i{number % 10}", candidate=False))
         tally.outcome(seen(number, unit=f"u{number % 10}"))
         tally.label(unit=f"u{number % 10}", candidate=True, weight_bp=5000, error=0.0)
     reading = tally.reading(MARGIN)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from inhouse.api.depends import Limit, OfTask, Operator, PathId, Reader, Wired
 from inhouse.bootstrap import App
-from inhouse.client.rollouts import Rollout, RolloutChange, RolloutDetail, RolloutStart
+from inhouse.client.rollouts import (
+    Rollout,
+    RolloutChange,
+    RolloutDetail,
+    RolloutReading,
+    RolloutStart,
+)
 from inhouse.db.unit import WriteUnit
 from inhouse.rollout import records, steer
-from inhouse.rollout.declared import plan_of
+from inhouse.rollout.declared import adjusted, plan_of
+from inhouse.rollout.history import MOST, readings
 from inhouse.rollout.records import RolloutRecord
-from inhouse.rollout.tell import plain, plain_told, tell
+from inhouse.rollout.tell import plain, plain_view
 
 router = APIRouter(tags=["rollouts"])
 
@@ -33,7 +41,8 @@ def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDe
     """Begin to move a task to a candidate."""
     spec = app.catalog.get(request.task)
     asked = {} if request.shadow is None else {"shadow_inputs": request.shadow}
-    plan = plan_of(app.settings.tasks[spec.name].rollout, **asked)
+    changes = {} if request.plan is None else request.plan.model_dump(exclude_none=True)
+    plan = plan_of(adjusted(app.settings.tasks[spec.name].rollout, changes), **asked)
     with app.database.write() as unit:
         rollout = steer.start(
             unit,
@@ -51,8 +60,23 @@ def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDe
 
 @router.get("/v1/rollouts/{rollout_id}")
 def show_rollout(rollout_id: PathId, app: Wired, _: Reader) -> RolloutDetail:
-    """One rollout with its decisions and its newest evidence."""
+    """One rollout with its decisions, its newest evidence, and what it waits for."""
     return _detail(app, rollout_id)
+
+
+@router.get("/v1/rollouts/{rollout_id}/readings")
+def list_readings(
+    rollout_id: PathId,
+    app: Wired,
+    _: Reader,
+    *,
+    limit: Annotated[int, Query(ge=2, le=1000, description="At most so many.")] = MOST,
+) -> list[RolloutReading]:
+    """The evidence of a rollout over time, oldest first, thinned to moments at even distances."""
+    with app.database.read() as unit:
+        records.get(unit, rollout_id)
+        found = readings(unit, rollout_id, limit)
+    return [RolloutReading.model_validate(moment) for moment in found]
 
 
 @router.post("/v1/rollouts/{rollout_id}/pause")
@@ -106,4 +130,4 @@ def _change(
 
 def _detail(app: App, rollout_id: str) -> RolloutDetail:
     with app.database.read() as unit:
-        return RolloutDetail.model_validate(plain_told(tell(unit, rollout_id)))
+        return RolloutDetail.model_validate(plain_view(unit, rollout_id, app.clock.now()))

@@ -8,6 +8,7 @@ from inhouse.api.depends import Limit, Operator, PathTask, Reader, Wired
 from inhouse.client.control import Rollback, Route, RouteChange
 from inhouse.client.routes import RollbackAll
 from inhouse.registry import move, routes
+from inhouse.rollout.halt import halt
 
 router = APIRouter(tags=["routes"])
 
@@ -41,9 +42,10 @@ def show_history(task: PathTask, app: Wired, _: Reader, *, limit: Limit = 50) ->
 
 @router.post("/v1/routes/rollback")
 def roll_back_all(request: RollbackAll, app: Wired, who: Operator) -> list[Route]:
-    """Send every task back to its incumbent, at once: the kill switch. The routes that moved."""
+    """Send every task back to its incumbent, at once: the kill switch. Rollouts are aborted, also
+    those that only shadow. The routes that moved."""
     with app.database.write() as unit:
-        moved = move.rollback_all(
+        moved = halt(
             unit, app.catalog.all(), actor=who.actor, reason=request.reason, at=app.clock.now()
         )
     app.routes.refresh()

@@ -24,6 +24,8 @@ from inhouse.jobs.pause import paused
 from inhouse.tasks.spec import TaskSpec
 
 EVERY_S: Final = 5.0
+_REST: Final = 20.0
+"""A look that takes long (many examples to count) is followed by so many times its length."""
 _AGAIN: Final = (
     *("rollout-blocked", "rollout-changed", "rollout-running", "route-changed", "version-changed"),
     *("proposal-state", "proposal-outdated", "jobs-paused"),
@@ -131,8 +133,11 @@ class Conductor:
             )
 
     def _work(self) -> None:
-        while not self._stopping.wait(EVERY_S):
+        clock, rest = self._proposals.clock, EVERY_S
+        while not self._stopping.wait(rest):
+            began = clock.monotonic()
             self.tick()
+            rest = max(EVERY_S, _REST * (clock.monotonic() - began))
 
     def _try(self, about: str, verb: Callable[..., None], *arguments: object) -> None:
         """Call it. What it raises is logged, the first time of several in a row."""

@@ -136,12 +136,12 @@ def _drifted(unit: ReadUnit, spec: TaskSpec) -> Drifted | None:
 
 
 def contest(unit: ReadUnit, spec: TaskSpec, now: datetime) -> Contest | None:
-    """The newest version of the task as it is declared now, while it is a candidate."""
+    """The newest version of the task as it is declared now, while it is a candidate or rejected."""
     mine = [
         one for one in versions.list_versions(unit, spec.name) if one.task_revision == spec.revision
     ]
     newest = max(mine, key=lambda one: one.number, default=None)
-    if newest is None or newest.status is not VersionStatus.CANDIDATE:
+    if newest is None or newest.status not in (VersionStatus.CANDIDATE, VersionStatus.REJECTED):
         return None
     standing = standing_of(unit, spec)
     evaluations = list_evaluations(unit, version_id=newest.id)
@@ -238,6 +238,9 @@ def _number(reference: str, spec: TaskSpec) -> int:
 
 def _never(unit: ReadUnit, version: Version, evaluations: Sequence[EvaluationRecord]) -> str:
     """A person may take a rejected version back and start it; automation does not."""
+    if version.status is VersionStatus.REJECTED:
+        told = version.rejected or {}
+        return f"rejected by {told.get('by', '')}: {told.get('why', '')}"
     if any(one.verdict == "fail" for one in evaluations):
         return "it failed its gate"
     for one in rollouts.list_rollouts(unit, version.task, limit=_JOBS):

@@ -61,7 +61,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """The newest version of a task, while it is a candidate.
+    """The newest version of a task, while it is a candidate or rejected.
 
     ``never``: why it is not started by itself whatever its evaluation says. ``evaluating``: an
     evaluation has not ended. ``settled``: what was concluded from ``judged`` before, in words.

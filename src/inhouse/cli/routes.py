@@ -55,7 +55,7 @@ def set_route(
 
     context = open_context()
     if every is not None:
-        _stop_all(reason)
+        _stop_all(reason, as_json=as_json)
         return
     if task is None:
         raise Invalid("name a task, or --all 0")
@@ -130,22 +130,23 @@ def history(task: str, as_json: AsJson = False) -> None:
         typer.echo(f"{_line(route)}  {route.actor}: {route.reason or '-'}")
 
 
-def _stop_all(reason: str) -> None:
+def _stop_all(reason: str, *, as_json: bool) -> None:
     from inhouse.cli.context import open_context
-    from inhouse.core.errors import Conflict
-    from inhouse.registry import move
+    from inhouse.rollout.halt import halt
 
     context = open_context()
-    for spec in context.app.catalog.all():
-        with context.app.database.write() as unit:
-            try:
-                route = move.rollback(
-                    unit, spec, actor=context.actor, reason=reason, at=context.app.clock.now()
-                )
-            except Conflict:
-                typer.echo(f"{spec.name}: answered by its incumbent already")
-                continue
-        typer.echo(_line(route))
+    specs, now = context.app.catalog.all(), context.app.clock.now()
+    with context.app.database.write() as unit:
+        moved = {
+            route.task: route
+            for route in halt(unit, specs, actor=context.actor, reason=reason, at=now)
+        }
+    if as_json:
+        context.print_json([_plain(route) for route in moved.values()])
+        return
+    for spec in specs:
+        route = moved.get(spec.name)
+        typer.echo(_line(route) if route else f"{spec.name}: answered by its incumbent already")
 
 
 def _print(route: Route, *, as_json: bool) -> None:

@@ -83,7 +83,7 @@ class ExperimentStart(Request):
     b: Reference
     weight: float = Field(50.0, ge=1, le=99)
     metric: Literal["success", "correct", "error", "latency"] = "success"
-    horizon: int = Field(ge=1, le=1_000_000_000)
+    horizon: int = Field(ge=1, le=10_000_000)
     looks: int = Field(5, ge=1, le=20)
     alpha: float = Field(0.05, ge=0.001, le=0.2)
     reason: Reason

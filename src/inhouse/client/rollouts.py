@@ -59,24 +59,91 @@ class RolloutDecision(Answer):
     created_at: datetime
 
 
+class RolloutCheck(Answer):
+    """A condition: what is there (null: not known before the next call), what is needed, and
+    whether it is met."""
+
+    name: str
+    met: bool
+    value: float | None
+    needed: float
+
+
+class RolloutArm(Answer):
+    """What an arm did, from the newest 5,000 outcomes. ``bad``: not answered, not in time, not
+    valid, or rescued by a fallback. ``labels`` are arm-blind, ``correct`` their mean score."""
+
+    arm: str
+    reference: str
+    calls: int
+    bad: int
+    p50_ms: float | None
+    p95_ms: float | None
+    labels: int
+    correct: float | None
+
+
+class RolloutShadow(Answer):
+    """What a shadow found: inputs that both answered, evidence of harm and for the margin."""
+
+    inputs: int
+    harm: float
+    certificate: float
+
+
 class RolloutDetail(Rollout):
     """A rollout with its decisions, oldest first, and the newest reading of its evidence (null
-    before the first outcome)."""
+    before the first outcome).
+
+    ``checks``: what the next step needs; ``stops``: what holds it when it is not met. Both are
+    empty once it is over."""
 
     decisions: list[RolloutDecision]
     reading: dict[str, Any] | None
+    checks: list[RolloutCheck]
+    stops: list[RolloutCheck]
+    arms: list[RolloutArm]
+    shadow: RolloutShadow | None
+
+
+class RolloutReading(Answer):
+    """The evidence at one moment of a rollout; ``number`` counts what was counted at once."""
+
+    number: int
+    at: datetime
+    reading: dict[str, Any]
+
+
+class RolloutPlan(Request):
+    """What this rollout does otherwise than ``[tasks.<name>.rollout]`` says, by the names there."""
+
+    steps: list[float] | None = None
+    margin: float | None = None
+    min_success: float | None = None
+    max_p95_s: float | None = None
+    min_score: float | None = None
+    first_calls: int | None = None
+    step_calls: int | None = None
+    dwell_s: float | None = None
+    horizon: int | None = None
+    time_limit_s: float | None = None
+    bake_s: float | None = None
+    hold_back: float | None = None
+    guardrails: list[str] | None = None
+    observed: list[str] | None = None
 
 
 class RolloutStart(Request):
-    """Move a task to a candidate, as ``[tasks.<name>.rollout]`` says. ``replace``: a rollout that
-    runs is aborted first. ``shadow``: at most so many calls are copied to the candidate before it
-    gets any (0: none), instead of what the settings say."""
+    """Move a task to a candidate, as ``[tasks.<name>.rollout]`` says, but for ``plan``.
+    ``replace``: a rollout that runs is aborted first. ``shadow``: at most so many calls are copied
+    to the candidate before it gets any (0: none), instead of what the settings say."""
 
     task: Name
     candidate: Reference
     reason: Reason
     replace: bool = False
     shadow: Annotated[int, Field(ge=0)] | None = None
+    plan: RolloutPlan | None = None
 
 
 class AuditItem(Answer):

@@ -15,8 +15,26 @@ Band = tuple[float, float, float]
 """x, low, high."""
 _BOX: Final = 1000
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
-_TIMES: Final = (60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800)
+_TIMES: Final = (
+    1,
+    5,
+    15,
+    60,
+    300,
+    900,
+    1800,
+    3600,
+    10_800,
+    21_600,
+    43_200,
+    86_400,
+    172_800,
+    604_800,
+)
 _DAY: Final = 86_400
+_MINUTE: Final = 60
+_MOST_PLAIN: Final = 1000
+_RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,25 @@ class Scale:
         return (value - self.low) / (self.high - self.low)
 
 
+@dataclass(frozen=True, slots=True)
+class LogScale(Scale):
+    """An axis of powers of ten; values under ``low`` lie on its end."""
+
+    def _share(self, value: float) -> float:
+        low, high = math.log10(self.low), math.log10(self.high)
+        return (math.log10(max(value, self.low)) - low) / (high - low)
+
+
+def log_scale(low: float, high: float, most: int = 6) -> LogScale:
+    """An axis of positive values that begins and ends at powers of ten."""
+    first = math.floor(math.log10(low) + 1e-9)
+    last = max(first + 1, math.ceil(math.log10(high) - 1e-9))
+    apart = math.ceil((last - first) / (most - 1))
+    last = first + math.ceil((last - first) / apart) * apart
+    ticks = tuple(10.0**power for power in range(first, last + 1, apart))
+    return LogScale(ticks[0], ticks[-1], ticks)
+
+
 def nice_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
     """At most ``most`` (3 or more) round values, from one at or below ``low`` to one at or above
     ``high``. Raises ValueError for ends that are none."""
@@ -74,6 +111,19 @@ def words(ticks: Sequence[float]) -> tuple[str, ...]:
     """Ticks in words, all with the same digits after the point."""
     digits = next((d for d in range(9) if all(is_whole(tick * 10**d) for tick in ticks)), 9)
     return tuple(number(tick, digits) for tick in ticks)
+
+
+def powers(ticks: Sequence[float]) -> tuple[str, ...]:
+    """Powers of ten in words: 0.01, 1, 1,000, 10⁴."""
+    return tuple(
+        f"10{raised(round(math.log10(tick)))}" if tick > _MOST_PLAIN else f"{tick:,g}"
+        for tick in ticks
+    )
+
+
+def raised(power: int) -> str:
+    """An exponent."""
+    return str(power).translate(_RAISED)
 
 
 def number_axis(low: float, high: float, unit: str = "", most: int = 5) -> tuple[Tick, ...]:
@@ -108,7 +158,8 @@ def time_axis(low: float, high: float, most: int = 6) -> tuple[Tick, ...]:
 
 def ticks_down(upright: Scale) -> tuple[Tick, ...]:
     """The ticks of an upright axis."""
-    named = zip(upright.ticks, words(upright.ticks), strict=True)
+    write = powers if isinstance(upright, LogScale) else words
+    named = zip(upright.ticks, write(upright.ticks), strict=True)
     return tuple(Tick(upright.down(tick), name) for tick, name in named)
 
 
@@ -143,6 +194,8 @@ def _in_box(percent: float) -> int:
 
 def _moment(at: float, step: float) -> str:
     moment = datetime.fromtimestamp(at, tz=UTC)
+    if 0 < step < _MINUTE:
+        return f"{moment:%H:%M:%S}"
     if step >= _DAY or (moment.hour, moment.minute) == (0, 0):
         return f"{moment.day} {moment:%b}"
     return f"{moment:%H:%M}"

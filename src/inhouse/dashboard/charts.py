@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from inhouse.dashboard.axes import (
     Band,
     Point,
     Scale,
     Tick,
+    log_scale,
     number_axis,
     path_of,
     ring_of,
@@ -24,13 +26,16 @@ from inhouse.dashboard.axes import (
     trim,
 )
 from inhouse.dashboard.figures import NOT_MEASURED, number
-from inhouse.dashboard.frames import Frame, Framing, frame_of, named
+from inhouse.dashboard.frames import Frame, Framing, frame_of, named, written
+
+_LABEL: Final = 16
+_NOTE: Final = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line. ``look``: own, general, external, good, bad. ``bands`` are intervals around it;
-    ``note`` stands under the label at its end."""
+    """A line. ``look``: own, general, external, good, bad, limit (dashed). ``bands`` are intervals
+    around it; ``note`` stands under the label at its end. ``is_fill``: the area under it too."""
 
     name: str
     points: Sequence[Point]
@@ -38,6 +43,17 @@ class Series:
     bands: Sequence[Band] = ()
     note: str = ""
     is_thin: bool = False
+    is_fill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A point with words. ``look`` as of lines."""
+
+    x: float
+    y: float
+    name: str
+    look: str = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,8 @@ class LineChart:
     lines: tuple[DrawnLine, ...]
     rules: tuple[tuple[float, Rule], ...] = ()
     events: tuple[Tick, ...] = ()
+    dots: tuple[Dot, ...] = ()
+    """Places in percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,18 +131,21 @@ def line_chart(
     across: Sequence[Tick] | None = None,
     rules: Sequence[Rule] = (),
     events: Sequence[Event] = (),
+    dots: Sequence[Dot] = (),
     bounds: tuple[float, float] | None = None,
     x_bounds: tuple[float, float] | None = None,
+    is_log: bool = False,
 ) -> LineChart:
     """Lines with their bands. ``bounds`` is the range of the score axis, otherwise that of the
-    data; ``across`` the ticks of the other one, otherwise numbers. Lines without points are left
-    out. Raises ValueError when nothing is left and no bounds are given."""
+    data; ``across`` the ticks of the other one, otherwise numbers. ``is_log``: the score axis has
+    powers of ten, and its values are positive. Lines without points are left out. Raises
+    ValueError when nothing is left and no bounds are given."""
     drawn = [line for line in series if line.points]
     low, high = bounds or _range(drawn, rules)
-    upright = scale(low, high)
+    upright = log_scale(low, high) if is_log else scale(low, high)
     left, right = x_bounds or _x_range(drawn)
     flat = Scale(left, right if right > left else left + 1)
-    lines = tuple(_draw(line, flat, upright, framing.digits) for line in drawn)
+    lines = tuple(_draw(line, flat, upright, framing) for line in drawn)
     return LineChart(
         frame=frame_of(framing, *_table(framing, drawn)),
         down=ticks_down(upright),
@@ -132,6 +153,7 @@ def line_chart(
         lines=_apart(lines, framing.height),
         rules=tuple((upright.down(rule.value), rule) for rule in rules),
         events=tuple(Tick(flat.across(event.x), event.name) for event in events),
+        dots=tuple(Dot(flat.across(d.x), upright.down(d.y), d.name, d.look) for d in dots),
     )
 
 
@@ -189,31 +211,44 @@ def shares(values: Sequence[float]) -> tuple[tuple[float, float], ...]:
     return tuple(parts)
 
 
-def _draw(line: Series, flat: Scale, upright: Scale, digits: int) -> DrawnLine:
+def _draw(line: Series, flat: Scale, upright: Scale, framing: Framing) -> DrawnLine:
     x, y = line.points[-1]
+    bands = [(at, upright.low, value) for at, value in line.points] if line.is_fill else line.bands
     return DrawnLine(
         name=line.name,
         look=line.look,
         path=path_of(flat, upright, line.points),
-        band=ring_of(flat, upright, line.bands),
+        band=ring_of(flat, upright, bands),
         x=flat.across(x),
         y=upright.down(y),
-        value=number(y, digits),
+        value=written(framing, y),
         note=line.note,
         is_thin=line.is_thin,
     )
 
 
 def _apart(lines: tuple[DrawnLine, ...], height: int) -> tuple[DrawnLine, ...]:
-    """Labels at the ends of lines, moved down by pixels where they would meet."""
+    """Labels at the ends of lines, moved by pixels where they would meet: down, and from the foot
+    of the box up again."""
+    ordered = sorted(lines, key=lambda one: one.y)
     placed: dict[str, float] = {}
     free = -math.inf
-    for line in sorted(lines, key=lambda one: one.y):
-        wanted = line.y / 100 * height
-        at = max(wanted, free)
-        placed[line.name] = round(at - wanted, 1)
-        free = at + (30 if line.note else 16)
-    return tuple(replace(line, nudge=placed[line.name]) for line in lines)
+    for line in ordered:
+        placed[line.name] = max(line.y / 100 * height, free)
+        free = placed[line.name] + _room(line)
+    end = float(height)
+    for line in reversed(ordered):
+        low = end - (_room(line) - _LABEL if line.note else 0)
+        placed[line.name] = min(placed[line.name], low)
+        end = placed[line.name] - _LABEL
+    return tuple(
+        replace(line, nudge=round(placed[line.name] - line.y / 100 * height, 1)) for line in lines
+    )
+
+
+def _room(line: DrawnLine) -> int:
+    """Pixels that the label of a line needs."""
+    return _LABEL + _NOTE if line.note else _LABEL
 
 
 def _range(series: Sequence[Series], rules: Sequence[Rule]) -> tuple[float, float]:
@@ -238,7 +273,7 @@ def _table(
     rows = tuple(
         (
             named(framing, x),
-            *(number(v[x], framing.digits) if x in v else NOT_MEASURED for v in values),
+            *(written(framing, v[x]) if x in v else NOT_MEASURED for v in values),
         )
         for x in places
     )

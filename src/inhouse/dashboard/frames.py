@@ -23,6 +23,8 @@ class Framing:
     """First column of the table of numbers."""
     named: Callable[[float], str] | None = field(default=None, compare=False)
     """Writes an x in that table."""
+    written: Callable[[float], str] | None = field(default=None, compare=False)
+    """Writes a value, where ``digits`` do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,11 @@ class Frame:
 def named(framing: Framing, x: float) -> str:
     """An x in the table of numbers."""
     return framing.named(x) if framing.named else number(x, 0 if is_whole(x) else 2)
+
+
+def written(framing: Framing, value: float) -> str:
+    """A value, in the table of numbers and beside the end of a line."""
+    return framing.written(value) if framing.written else number(value, framing.digits)
 
 
 def frame_of(

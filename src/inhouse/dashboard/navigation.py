@@ -39,6 +39,7 @@ GROUPS: Final = (
             Item("training", "Training", "/training", "R"),
             Item("versions", "Versions", "/versions", "V"),
             Item("evaluations", "Evaluations", "/evaluations", "E"),
+            Item("rollouts", "Rollouts", "/rollouts", "L"),
         ),
     ),
     Group(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from inhouse.dashboard import overview_view as view
+from inhouse.dashboard import rollouts_words
 from inhouse.dashboard.shell import Page, Reading
 from inhouse.monitoring.overview import Overview, Period, overview
+from inhouse.rollout import records
+from inhouse.rollout.tell import weight_of
 
 router = APIRouter()
 _MOST_STEPS: Final = 4
@@ -29,6 +32,9 @@ def show(page: Reading) -> Response:
         periods=view.PERIODS,
         who_answers=view.who_answers(found),
         steps=found.independence.steps[:_MOST_STEPS],
+        running=_running(page),
+        say=rollouts_words,
+        now=page.app.clock.now(),
         started=bool(found.calls or any(task.journey.version for task in found.tasks)),
     )
 
@@ -37,6 +43,20 @@ def period_of(page: Page) -> Period:
     """The window that the address names; a day when it names none that there is."""
     named = page.request.query_params.get("window", "")
     return Period(named) if named in set(Period) else Period.DAY
+
+
+def _running(page: Page) -> list[dict[str, Any]]:
+    """The rollouts that have not ended, newest first."""
+    with page.app.database.read() as unit:
+        found = records.unfinished(unit)[::-1]
+    return [
+        {
+            "rollout": one,
+            "badge": rollouts_words.BADGES[one.state],
+            "weight_bp": weight_of(one),
+        }
+        for one in found
+    ]
 
 
 def _look(page: Page, period: Period) -> Overview:

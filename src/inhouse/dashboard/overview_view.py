@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -12,7 +12,7 @@ from inhouse.dashboard.axes import time_axis
 from inhouse.dashboard.charts import AreaChart, area_chart
 from inhouse.dashboard.figures import number, percent, plural
 from inhouse.dashboard.frames import Framing
-from inhouse.monitoring.attention import Concern, Level
+from inhouse.monitoring.concern import Concern, Level
 from inhouse.monitoring.overview import Overview, Period, Slot, TaskSummary
 from inhouse.registry.routes import FULL
 
@@ -34,6 +34,26 @@ _VERDICTS: Final = {
     "inconclusive": ("warn", "inconclusive"),
     "rejected": ("bad", "rejected"),
 }
+_ROLLOUT: Final = ("/rollouts?task=", "See rollout")
+_EVALUATION: Final = ("/evaluations/", "Open evaluation")
+_UPSTREAMS: Final = ("/upstreams#", "Open upstreams")
+_WAYS: Final[Mapping[str, tuple[str, str]]] = {
+    "settings-invalid": ("/settings", "Open settings"),
+    "breaker-open": _UPSTREAMS,
+    "chain-dead": _UPSTREAMS,
+    "version-damaged": ("/versions#", "Open versions"),
+    "rollout-held": _ROLLOUT,
+    "rollout-paused": _ROLLOUT,
+    "rollout-rolled-back": _ROLLOUT,
+    "rollout-aborted": _ROLLOUT,
+    "split-mismatch": _ROLLOUT,
+    "training-failed": ("/training/", "Open run"),
+    "job-failed": ("/v1/jobs/", "See job"),
+    "gate-failed": _EVALUATION,
+    "gate-inconclusive": _EVALUATION,
+    "drift": ("/tasks/", "Open task"),
+}
+"""The start of an address, which what it is about ends; and the words of the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +167,18 @@ def calls_path(task: str, period: Period, **more: str) -> str:
 
 def way(concern: Concern, period: Period) -> Way | None:
     """The page that helps with a concern."""
-    about = quote(concern.about, safe="")
-    match concern.code:
-        case "settings-invalid":
-            return Way("/settings", "Open settings")
-        case "breaker-open":
-            return Way("/upstreams", "Open upstreams")
-        case "calls-fail":
-            return Way(calls_path(concern.about, period, status="failed"), "See calls")
-        case "training-failed":
-            return Way(f"/training/{about}", "Open run")
-        case "gate-failed" | "gate-inconclusive":
-            return Way(f"/evaluations/{about}", "Open evaluation")
-        case "drift":
-            return Way(f"/tasks/{about}", "Open task")
-        case "version-damaged":
-            return Way("/versions", "Open versions")
-        case _:
-            return None
+    if concern.code == "calls-fail":
+        return Way(calls_path(concern.about, period, status="failed"), "See calls")
+    if concern.code == "candidate-waits":
+        return Way(rollout_form(concern.about), "Start rollout")
+    found = _WAYS.get(concern.code)
+    return None if found is None else Way(found[0] + quote(concern.about, safe=""), found[1])
+
+
+def rollout_form(reference: str) -> str:
+    """The form that starts a rollout of an own version."""
+    task = parse_reference(reference).name
+    return "/rollouts/new?" + urlencode({"task": task, "candidate": reference})
 
 
 def version_path(reference: str | None) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 
 from inhouse.reload import Loaded
 from inhouse.settings import FILE_NAME, Settings
-from inhouse.settings_file import place_of
+from inhouse.settings.file import place_of
 
 MASK: Final = "********"
 _MISSING: Final = object()

@@ -46,6 +46,8 @@ _KEYS: Final = "inhouse_keys"
 _TOAST_S: Final = 60
 _THEMES: Final = ("light", "dark")
 _MOST_FIELDS: Final = 1000
+_FRAME: Final = ("head",)
+"""Blocks of the frame that HTMX may ask for."""
 _LONGEST_REASON: Final = 500
 _LARGEST: Final = 2**31 - 1
 
@@ -187,7 +189,7 @@ class Page:
         if not self.fragment:
             return ""
         target = self.request.headers.get("hx-target", "").replace("-", "_")
-        return target if target in template.blocks else "content"
+        return target if target in (*template.blocks, *_FRAME) else "content"
 
 
 def whole_number(text: str) -> int | None:

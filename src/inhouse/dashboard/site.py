@@ -14,6 +14,7 @@ from inhouse.dashboard import (
     interactions,
     login,
     overview,
+    rollouts,
     settings,
     tasks,
     training,
@@ -38,6 +39,7 @@ _AREAS: Final = (
     training,
     versions,
     evaluations,
+    rollouts,
 )
 
 

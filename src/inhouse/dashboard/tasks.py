@@ -22,7 +22,9 @@ from inhouse.monitoring.overview import Period, hours_of
 from inhouse.monitoring.readiness import readiness
 from inhouse.registry import move, routes, versions
 from inhouse.registry.routes import Route
+from inhouse.rollout import records as rollouts
 from inhouse.rollout.declared import plan_of
+from inhouse.rollout.halt import halt
 from inhouse.tasks.spec import TaskSpec
 
 router = APIRouter()
@@ -39,6 +41,7 @@ def show_all(page: Reading) -> Response:
     with app.database.read() as unit:
         counted = traffic.of_tasks(unit, until - timedelta(days=DAYS), until)
         moved = {route.task: route for route in routes.all_current(unit)}
+        ramps = len(rollouts.unfinished(unit))
     rows = [
         {
             "spec": spec,
@@ -49,18 +52,22 @@ def show_all(page: Reading) -> Response:
     ]
     split = sum(bool(route.weight_bp or route.pin) for route in moved.values())
     return page.render(
-        "tasks/list.html", title="Tasks", nav="tasks", rows=rows, split=split, days=DAYS
+        "tasks/list.html",
+        title="Tasks",
+        nav="tasks",
+        rows=rows,
+        split=split,
+        ramps=ramps,
+        days=DAYS,
     )
 
 
 @router.post("/tasks/rollback")
 def roll_back_all(page: Operating) -> Response:
-    """The kill switch: every task back to its incumbent."""
+    """The kill switch: every task back to its incumbent, every rollout aborted."""
     app, reason = page.app, page.reason()
     with app.database.write() as unit:
-        moved = move.rollback_all(
-            unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now()
-        )
+        moved = halt(unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now())
     app.routes.refresh()
     told = ", ".join(route.task for route in moved)
     toast = f"Back to their incumbents: {told}" if told else "Every task had its incumbent already"
@@ -151,6 +158,7 @@ def _context(page: Page, name: str) -> dict[str, Any]:
         )
         history = routes.history(unit, spec.name, _HISTORY)
         own = versions.list_versions(unit, spec.name)
+        ramps = rollouts.list_rollouts(unit, spec.name, 1)
     route = history[0] if history else routes.implicit(spec.name, spec.chain)
     callable_versions = [version.reference for version in own if version.status in _CALLABLE]
     return {
@@ -161,6 +169,7 @@ def _context(page: Page, name: str) -> dict[str, Any]:
         "fallbacks": [reference for reference in route.chain if reference != route.incumbent],
         "route": route,
         "shares": view.shares(route),
+        "rollout": ramps[0] if ramps else None,
         "history": view.history_of([*history, routes.implicit(spec.name, spec.chain)]),
         "figures": found,
         "total": found.total,

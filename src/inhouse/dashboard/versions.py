@@ -23,6 +23,7 @@ from inhouse.monitoring.lineage import of_version
 from inhouse.registry import retire, routes, versions
 from inhouse.registry.routes import Route
 from inhouse.registry.versions import Version
+from inhouse.rollout import records as rollouts
 from inhouse.training import runs
 from inhouse.training.runs import Run
 
@@ -32,6 +33,7 @@ Number = Annotated[int, Path(ge=1, le=999_999_999)]
 _HISTORY: Final = 500
 _EVALUATIONS: Final = 10
 _LEARNED: Final = 5
+_ROLLOUTS: Final = 50
 
 
 @router.get("/versions")
@@ -70,6 +72,7 @@ def show(task: str, number: Number, page: Reading) -> Response:
         run, frozen = _origins(unit, version)
         lineage = of_version(unit, task, number, limit=_LEARNED)
         judged = records.list_evaluations(unit, task, version.id, limit=_EVALUATIONS)
+        ramps = rollouts.list_rollouts(unit, task, _ROLLOUTS)
         record = judged[0] if judged else None
         looked = {} if record is None else look(app, unit, record)
     entry = app.store.entry(version.artifact, version.store_version)
@@ -85,6 +88,8 @@ def show(task: str, number: Number, page: Reading) -> Response:
         served=view.served_percent(version, route),
         standing=standing,
         story=view.story(version, history[::-1]),
+        rollouts=[one for one in ramps if one.candidate == version.reference],
+        why_no_rollout=view.why_no_rollout(version, route, ramps),
         why_not=view.why_not_archived(version, standing),
         run=run,
         snapshot=frozen,

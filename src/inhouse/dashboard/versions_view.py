@@ -11,6 +11,7 @@ from inhouse.core.states import VersionStatus
 from inhouse.dashboard.tasks_view import shares
 from inhouse.registry.routes import Route
 from inhouse.registry.versions import Version
+from inhouse.rollout.records import RolloutRecord
 
 BADGES: Mapping[str, tuple[str, str]] = {
     "candidate": ("", "Candidate"),
@@ -86,6 +87,16 @@ def why_not_archived(version: Version, standing: Sequence[str]) -> str:
     if version.status is VersionStatus.ARCHIVED:
         return "It is archived already"
     return f"It serves: {'; '.join(standing)}" if standing else ""
+
+
+def why_no_rollout(version: Version, route: Route, found: Sequence[RolloutRecord]) -> str:
+    """Why no rollout of a version can be started now; "" when one can. ``found`` are those of its
+    task."""
+    if version.status in (VersionStatus.REJECTED, VersionStatus.ARCHIVED):
+        return f"It is {version.status}"
+    if version.reference == route.incumbent:
+        return "It answers everything already"
+    return "A rollout of the task runs" if any(not one.is_over for one in found) else ""
 
 
 def facts(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from inhouse.db.base import Base, Instant, JsonText
 
 
 class Feedback(Base):
-    """A correction, rating, outcome or comment.
+    """A correction, rating, outcome, comment or audit.
 
     The interaction may not be recorded yet: there is no foreign key, readers join. The same
     ``idempotency_key`` is stored once; without one, the content is its own key.

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from inhouse.core.clock import Clock
-from inhouse.core.errors import InhouseError
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
 from inhouse.gateway.mirror import Mirror
@@ -76,6 +75,6 @@ class RouteTable:
             for reference in (route.pin, route.candidate if route.weight_bp else None):
                 if reference and reference not in self._warmed:
                     self._warmed.add(reference)
-                    with suppress(InhouseError):
+                    with suppress(Exception):  # whatever it dies of, routes must be followed
                         self._warm(reference)
         return {**self._declared, **{route.task: route for route in stored}}

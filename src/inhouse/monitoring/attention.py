@@ -49,6 +49,8 @@ def concerns(
     """Everything that needs somebody, worst first; of one level in the order of the story.
     ``counts`` are the calls of the window."""
     found = [*of_process(server), *of_stored(unit, server, counts, now=now)]
+    asked = " ".join(one.title for one in found if one.code is Code.PROPOSAL_OPEN)
+    found += [one for one in stored.candidates(unit) if one.about not in asked.split()]
     return sorted(found, key=lambda one: list(Level).index(one.level))
 
 

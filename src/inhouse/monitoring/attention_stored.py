@@ -21,6 +21,7 @@ from inhouse.jobs.pause import paused
 from inhouse.jobs.queue import JobRecord, list_jobs
 from inhouse.monitoring.concern import Code, Concern, Counted, Level
 from inhouse.monitoring.tables import Drift
+from inhouse.registry.routes import all_current
 from inhouse.registry.versions import list_versions
 from inhouse.rollout import records
 from inhouse.rollout.decide import Kind
@@ -36,6 +37,7 @@ NEWS: Final = timedelta(days=1)
 _SUCCESS: Final = 0.95
 _FEW: Final = 20
 _RUNS: Final = 50
+_ROLLOUTS: Final = 200
 _JOBS: Final = 200
 _ROUNDING: Final = 1e-9
 _drift = table_of(Drift)
@@ -111,22 +113,38 @@ def _budget(holder: Holder, name: str, amount: float, most: float) -> Concern:
 
 
 def rollouts(unit: ReadUnit, now: datetime) -> list[Concern]:
-    """Tasks whose newest rollout is held, or was ended by evidence in the last day."""
+    """Tasks whose newest rollout is held, was ended by evidence in the last day, or has been paused
+    for longer than that."""
     recent = reversed(records.list_rollouts(unit, limit=_RUNS))
     newest = {one.task: one for one in (*recent, *records.unfinished(unit))}
     looked_at = [one for one in newest.values() if _is_worth_a_look(one, now)]
-    found = [_rollout(one, records.decisions(unit, one.id)[-1]) for one in looked_at]
+    found = [_rollout(one, records.decisions(unit, one.id)[-1], now) for one in looked_at]
     return [one for one in found if one is not None]
 
 
 def _is_worth_a_look(rollout: RolloutRecord, now: datetime) -> bool:
     if rollout.ended_at is None:
-        return rollout.state is RolloutState.HELD
+        return rollout.state in (RolloutState.HELD, RolloutState.PAUSED)
     return rollout.state is not RolloutState.DONE and rollout.ended_at > now - NEWS
 
 
-def _rollout(rollout: RolloutRecord, last: DecisionRecord) -> Concern | None:
-    """What evidence decided last; what people do needs nobody's attention."""
+def _paused(rollout: RolloutRecord, last: DecisionRecord) -> Concern:
+    why = f": “{'; '.join(last.reasons)}”" if last.reasons else ""
+    return Concern(
+        code=Code.ROLLOUT_PAUSED,
+        level=Level.WARN,
+        title=f"The rollout of {rollout.candidate} is paused",
+        text=f"{last.actor} paused it{why}. No step is taken until somebody resumes it.",
+        about=rollout.task,
+        since=last.created_at,
+    )
+
+
+def _rollout(rollout: RolloutRecord, last: DecisionRecord, now: datetime) -> Concern | None:
+    """What evidence decided last, and a pause that was forgotten; nothing else that people do needs
+    somebody's attention."""
+    if rollout.state is RolloutState.PAUSED:
+        return _paused(rollout, last) if now - last.created_at >= NEWS else None
     if last.actor != ACTOR or rollout.superseded_by is not None:
         return None
     mismatch = "mismatch" in last.evidence
@@ -220,6 +238,34 @@ def gates(unit: ReadUnit) -> list[Concern]:
                 since=evaluation.finished_at,
             )
         )
+    return found
+
+
+def candidates(unit: ReadUnit) -> list[Concern]:
+    """Tasks whose newest version passed its gate, and to which nothing was ever moved."""
+    tried = {one.candidate for one in records.list_rollouts(unit, limit=_ROLLOUTS)}
+    busy = {one.task for one in records.unfinished(unit)}
+    routed = {name for one in all_current(unit) for name in (one.incumbent, one.candidate, one.pin)}
+    newest = {version.task: version for version in reversed(list_versions(unit))}
+    found = []
+    for version in newest.values():
+        name = version.reference
+        if version.status is not VersionStatus.CANDIDATE or version.task in busy:
+            continue
+        if name in tried or name in routed:
+            continue
+        judged = next(iter(list_evaluations(unit, version_id=version.id, limit=1)), None)
+        if judged is not None and judged.verdict == VerdictKind.PASS:
+            found.append(
+                Concern(
+                    code=Code.CANDIDATE_WAITS,
+                    level=Level.INFO,
+                    title=f"{name} passed its gate and waits",
+                    text="It gets no calls until a rollout of it is started.",
+                    about=name,
+                    since=judged.finished_at,
+                )
+            )
     return found
 
 

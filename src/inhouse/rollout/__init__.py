@@ -3,7 +3,8 @@
 Enters: outcomes of both arms with the weight that was in force, and a plan. Leaves: decisions as
 values (wait, advance, hold, roll back, bake, finish), each with its reasons and its numbers.
 ``sequential``, ``plan``, ``guardrails``, ``users`` and ``decide`` are pure; ``simulate`` runs them
-against truths that it knows (``truths``, ``scenarios``), beside rules that others use (``rivals``).
+against truths that it knows (``truths``, ``scenarios``), beside rules that others use (``rivals``):
+``direct`` in memory, or by ``loop`` through a database and everything that a server has.
 
 ``steer`` is what people do. ``controller`` steps what has begun: ``intake`` reads what is new,
 ``tally`` counts it, ``reconcile`` decides after each piece, ``enact`` carries it out in one

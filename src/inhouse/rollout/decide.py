@@ -145,7 +145,7 @@ def decide(plan: Plan, standing: Standing, reading: Reading) -> Decision:
     checks = _conditions(plan, standing, reading)
     if standing.state in (RolloutState.HELD, RolloutState.PAUSED):
         return _stay(plan, standing, checks)
-    stop = _stop(plan, standing, reading)
+    stop = next((check for check in stops(plan, standing, reading) if not check.met), None)
     if stop is not None:
         held = plan.weight_bp(standing.step)
         return Decision(
@@ -178,17 +178,13 @@ def abort(because: Check) -> Decision:
     return _end(Kind.ABORT, RolloutState.ABORTED, because)
 
 
-def _stop(plan: Plan, standing: Standing, reading: Reading) -> Check | None:
-    most = 1.0 / plan.false_mismatch
-    if reading.mismatch >= most:
-        return Check("mismatch", False, reading.mismatch, most)
-    if standing.state is RolloutState.BAKING:
-        return None
-    if reading.outcomes >= plan.horizon:
-        return Check("horizon", False, reading.outcomes, plan.horizon)
-    if standing.age_s >= plan.time_limit_s:
-        return Check("time", False, standing.age_s, plan.time_limit_s)
-    return None
+def stops(plan: Plan, standing: Standing, reading: Reading) -> tuple[Check, ...]:
+    """What holds a rollout as soon as it is not met, in the order in which it is asked."""
+    found = [_below("mismatch", reading.mismatch, 1.0 / plan.false_mismatch)]
+    if standing.state is not RolloutState.BAKING:
+        found.append(_below("horizon", reading.outcomes, plan.horizon))
+        found.append(_below("time", standing.age_s, plan.time_limit_s))
+    return tuple(found)
 
 
 def _conditions(plan: Plan, standing: Standing, reading: Reading) -> tuple[Check, ...]:
@@ -228,6 +224,10 @@ def _thresholds(plan: Plan, step: int, reading: Reading) -> list[Check]:
 
 def _at_least(name: str, value: float, needed: float) -> Check:
     return Check(name, value >= needed, value, needed)
+
+
+def _below(name: str, value: float, needed: float) -> Check:
+    return Check(name, value < needed, value, needed)
 
 
 def _forward(plan: Plan, standing: Standing, checks: tuple[Check, ...]) -> Decision:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
+from inhouse.core.errors import Invalid
 from inhouse.rollout.plan import Metric, Plan
 from inhouse.settings import RolloutSettings
 
@@ -37,6 +40,21 @@ def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
         "judge": settings.judge,
     }
     return Plan(**{**fields, **overrides})
+
+
+def adjusted(settings: RolloutSettings, changes: Mapping[str, Any]) -> RolloutSettings:
+    """What a task declares, with some of it changed for one rollout.
+
+    Raises Invalid (``rollout-plan``) for a value that the settings would not take.
+    """
+    try:
+        return RolloutSettings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise Invalid(
+            f"{name}: {first['msg']}", code="rollout-plan", hint="see [tasks.<name>.rollout]"
+        ) from None
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

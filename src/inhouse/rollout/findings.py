@@ -60,7 +60,7 @@ class Question:
     alpha: float
 
     def __post_init__(self) -> None:
-        fewest = looks.FEWEST_PER_LOOK * max(1, self.looks)
+        fewest, most = looks.FEWEST_PER_LOOK * max(1, self.looks), looks.MOST_OUTCOMES
         checks = {
             f"{self.a} cannot be compared with itself": self.a != self.b,
             "the weight of B must lie between 1 and 99 %": 100 <= self.weight_bp <= FULL_BP - 100,
@@ -69,6 +69,7 @@ class Question:
             <= self.alpha
             <= _MOST_ALPHA,
             f"the horizon must be at least {fewest} outcomes": self.horizon >= fewest,
+            f"the horizon can be at most {most} outcomes": self.horizon <= most,
         }
         for message, held in checks.items():
             if not held:

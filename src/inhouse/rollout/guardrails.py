@@ -44,7 +44,8 @@ class Reading(NamedTuple):
 
     ``outcomes``: of the guardrail that has most. ``candidate``: the candidate's calls, or users.
     ``harm``, ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the
-    evidence for the margin that was asked for, of the metric where it is least.
+    evidence for the margin that was asked for, of the metric where it is least. ``certified``: the
+    smallest margin of the plan that is certified for all of them; 1 when none is.
     """
 
     outcomes: int
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     certificate: float
     thresholds: tuple[ThresholdReading, ...]
     guardrails: tuple[GuardrailReading, ...]
+    certified: float = 1.0
 
 
 class ShadowReading(NamedTuple):
@@ -163,10 +165,15 @@ class Evidence:
             if over is not None:
                 part.add(candidate, weight, over)
         if not candidate:
-            if self._quantiles:
-                self._latencies.add(latency_s)
+            self.took_alone(latency_s)
         elif self._plan.max_p95_s is not None:
             self._limit("max_p95_s", 1.0 if latency_s > self._plan.max_p95_s else 0.0)
+
+    def took_alone(self, latency_s: float) -> None:
+        """A latency of the incumbent at a time when the candidate's do not count: it only moves the
+        thresholds."""
+        if self._quantiles:
+            self._latencies.add(latency_s)
 
     def labelled(self, *, candidate: bool, weight: float, error: float) -> None:
         """An arm-blind label of an answer: its error, 0 (right) to 1."""
@@ -189,6 +196,7 @@ class Evidence:
             min([safety.best(margin) for safety in self._promoting]),
             tuple([_threshold(name, one) for name, one in self._limits.items()]),
             tuple([part.reading() for part in parts]),
+            max([safety.certified for safety in self._promoting]),
         )
 
     def _limit(self, name: str, bad: float) -> None:

@@ -174,6 +174,11 @@ def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
     return found
 
 
+def split_of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
+    """What is true of outcomes of the two arms of a rollout."""
+    return [*_of(rollout, first_revision), _is_split()]
+
+
 def _of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
     return [
         _outcome.c.task == rollout.task,

@@ -31,6 +31,7 @@ from typing import Final
 from inhouse.core.errors import Invalid
 
 MOST_LOOKS: Final = 20
+MOST_OUTCOMES: Final = 10_000_000
 FEWEST_PER_LOOK: Final = 40
 """Outcomes that the horizon must have for every look."""
 _NODES: Final = 40

@@ -17,17 +17,10 @@ from inhouse.core.errors import Conflict, Invalid, NotFound
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.registry import move, routes
 from inhouse.rollout import intake, records
-from inhouse.rollout.decide import (
-    Check,
-    Decision,
-    Kind,
-    Standing,
-    abort,
-    decide,
-    decide_shadow,
-)
+from inhouse.rollout.decide import Check, Decision, Kind, abort
 from inhouse.rollout.enact import Act, enact, keep
 from inhouse.rollout.memory import Counted, Memory, rebuild
+from inhouse.rollout.outlook import is_shadow, weigh
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
 from inhouse.rollout.tally import Tally, as_json
@@ -199,21 +192,10 @@ def _count(
 
 
 def _decide(rollout: RolloutRecord, memory: Memory, now: datetime) -> Decision:
-    """A clock that jumped back gives no negative times, one that jumped ahead at most an end of a
-    wait: every move needs its evidence besides."""
-    standing = Standing(
-        rollout.state,
-        rollout.step,
-        rollout.candidate_before,
-        max(0.0, (now - rollout.step_at).total_seconds()),
-        max(0.0, (now - memory.fresh_at).total_seconds()),
-        superseded=rollout.superseded_by is not None,
-    )
-    if _is_shadow(rollout):
-        decision = decide_shadow(rollout.plan, standing, memory.tally.shadow())
-    else:
-        margin = rollout.plan.margin_after(rollout.step)
-        decision = decide(rollout.plan, standing, memory.tally.reading(margin))
+    margin = rollout.plan.margin_after(rollout.step)
+    tally = memory.tally
+    reading = tally.shadow() if is_shadow(rollout) else tally.reading(margin)
+    decision = weigh(rollout, reading, fresh_at=memory.fresh_at, now=now)
     if (memory.still or rollout.state in _STILL) and decision.kind not in _ENDS:
         return decision._replace(kind=Kind.WAIT, state=rollout.state)
     return decision
@@ -245,13 +227,9 @@ def _act(rollout: RolloutRecord, memory: Memory, decision: Decision, at: datetim
 
 
 def _reading(rollout: RolloutRecord, tally: Tally) -> dict[str, Any]:
-    if _is_shadow(rollout):
+    if is_shadow(rollout):
         return as_json(tally.shadow())
     return as_json(tally.reading(rollout.plan.margin_after(rollout.step)))
-
-
-def _is_shadow(rollout: RolloutRecord) -> bool:
-    return RolloutState.SHADOWING in (rollout.state, rollout.stopped_from)
 
 
 def _lost(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord) -> Check | None:

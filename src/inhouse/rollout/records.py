@@ -157,7 +157,7 @@ def decisions(unit: ReadUnit, rollout_id: str) -> list[DecisionRecord]:
         .where(_decisions.c.rollout_id == rollout_id)
         .order_by(_decisions.c.number)
     )
-    return [_decision(row) for row in unit.execute(statement)]
+    return [decision_of(row) for row in unit.execute(statement)]
 
 
 def intakes(unit: ReadUnit, rollout_id: str, *, readings: bool = True) -> list[IntakeRecord]:
@@ -274,7 +274,12 @@ def add_decision(
     found = select(_decisions).where(
         _decisions.c.rollout_id == rollout.id, _decisions.c.number == row["number"]
     )
-    return _decision(unit.execute(found).one())
+    return decision_of(unit.execute(found).one())
+
+
+def label_of(stored: list[Any]) -> LabelRecord:
+    """A label as an intake keeps it."""
+    return LabelRecord(**dict(zip(LabelRecord.__slots__, stored, strict=True)))
 
 
 def add_intake(
@@ -316,7 +321,8 @@ def _rollout(row: Row[Any]) -> RolloutRecord:
     )
 
 
-def _decision(row: Row[Any]) -> DecisionRecord:
+def decision_of(row: Row[Any]) -> DecisionRecord:
+    """A row of the decisions."""
     fields = dict(row._mapping)
     return DecisionRecord(
         **{
@@ -330,8 +336,6 @@ def _decision(row: Row[Any]) -> DecisionRecord:
 
 def _intake(row: Row[Any]) -> IntakeRecord:
     fields = dict(row._mapping)
-    names = LabelRecord.__slots__
-    labels = (LabelRecord(**dict(zip(names, one, strict=True))) for one in fields["labels"])
     counted = ((process, number) for process, number in fields.pop("upto"))
-    read = {"labels": tuple(labels), "counted": tuple(counted)}
+    read = {"labels": tuple(map(label_of, fields["labels"])), "counted": tuple(counted)}
     return IntakeRecord(**{"reading": {}, **fields, **read})

@@ -76,8 +76,7 @@ def page(summaries: Iterable[Summary], *, master: int, command: str) -> str:
     """Two tables in Markdown: what every rule did, and our bars."""
     rows = list(summaries)
     text = [
-        f"{rows[0].runs:,} runs of every row; seeds 0 to {rows[0].runs - 1:,} of the master seed "
-        f"{master}. Written by `{command}`.",
+        f"{_runs(rows)}; seeds 0 to n - 1 of the master seed {master}. Written by `{command}`.",
         "",
         "| truth | rule | promoted | held | rolled back | median requests (p90) | answers of the "
         "candidate, median |",
@@ -91,18 +90,27 @@ def page(summaries: Iterable[Summary], *, master: int, command: str) -> str:
     ]
     text += [
         "",
-        "| truth | bar | runs that missed it | upper 99 % limit | |",
-        "|---|---|---:|---:|---|",
+        "| truth | bar | runs | of them missed it | upper 99 % limit | |",
+        "|---|---|---:|---:|---:|---|",
     ]
     text += [_bar(row, bar) for row in rows for bar in row.bars]
     return "\n".join(text)
+
+
+def _runs(rows: list[Summary]) -> str:
+    """How many runs a row has."""
+    counts = sorted({row.runs for row in rows})
+    if len(counts) == 1:
+        return f"{counts[0]:,} runs of every row"
+    return f"{counts[0]:,} to {counts[-1]:,} runs of a row"
 
 
 def _bar(row: Summary, bar: BarResult) -> str:
     word = "**missed**" if bar.refuted else "holds" if bar.proven else "not refuted"
     share = bar.missed / bar.runs
     upper = f"{bar.upper:.2%}" if bar.false else ""
-    return f"| {row.truth} | {bar.words} | {bar.missed} ({share:.1%}) | {upper} | {word} |"
+    missed = f"{bar.missed:,} ({share:.1%})"
+    return f"| {row.truth} | {bar.words} | {bar.runs:,} | {missed} | {upper} | {word} |"
 
 
 def _percent(count: int, summary: Summary) -> str:

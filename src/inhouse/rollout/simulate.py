@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import signal
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def simulate(
     rules: Container[str] = EVERY_RULE,
     way: Way = PLAINLY,
     known: Mapping[Key, Collection[int]] | None = None,
-) -> Iterator[Piece]:
+) -> Generator[Piece, None, None]:
     """Runs of ``rules`` in every scenario, as they are done; not those whose numbers are ``known``.
 
     The runs themselves depend on nothing but the master seed; the order in which they come does.

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from inhouse.rollout.guardrails import Evidence, Reading, ShadowEvidence, ShadowReading
-from inhouse.rollout.plan import FULL_BP, Plan
+from inhouse.rollout.guardrails import (
+    Evidence,
+    GuardrailReading,
+    Reading,
+    ShadowEvidence,
+    ShadowReading,
+    ThresholdReading,
+)
+from inhouse.rollout.plan import FULL_BP, Metric, Plan
 from inhouse.rollout.users import UserMeans
 
 WARM_UP: Final = 20
-"""First answers of each process and arm, whose latencies do not count."""
+"""First answers of each process and arm; no latency of the process counts until both had them."""
 
 
 class Seen(NamedTuple):
@@ -57,8 +64,21 @@ class Tally:
                 self._answered(user.candidate, user.weight, user.bad)
         else:
             self._answered(arm, weight, seen.bad)
-        self._answers[seen.process, arm] = answers = self._answers[seen.process, arm] + 1
-        if answers > WARM_UP and self._is_first(self._timed, seen.unit):
+        self._time(seen, weight)
+
+    def _time(self, seen: Seen, weight: float) -> None:
+        """Count a latency once both arms of its process are warm. To count one arm before the other
+        would bet on less than a split, and find harm in equal models."""
+        arm, answers = seen.candidate, self._answers
+        own, other = (seen.process, arm), (seen.process, not arm)
+        before = answers[own]
+        answers[own] = before + 1
+        if before < WARM_UP:
+            return
+        if answers[other] < WARM_UP:
+            if not arm:
+                self._evidence.took_alone(seen.latency_s)
+        elif self._is_first(self._timed, seen.unit):
             self._evidence.took(candidate=arm, weight=weight, latency_s=seen.latency_s)
 
     def label(self, *, unit: str, candidate: bool, weight_bp: int, error: float) -> None:
@@ -96,6 +116,20 @@ def as_json(reading: Reading | ShadowReading) -> dict[str, Any]:
         name: plain(value) if isinstance(value, tuple) else value
         for name, value in reading._asdict().items()
     }
+
+
+def from_json(stored: Mapping[str, Any]) -> Reading | ShadowReading:
+    """The reading that was stored by the names of its fields."""
+    if "inputs" in stored:
+        return ShadowReading(**stored)
+    parts = {
+        "thresholds": tuple(ThresholdReading(**one) for one in stored["thresholds"]),
+        "guardrails": tuple(
+            GuardrailReading(**{**one, "metric": Metric(one["metric"])})
+            for one in stored["guardrails"]
+        ),
+    }
+    return Reading(**{**stored, **parts})
 
 
 def _named(part: Any) -> dict[str, Any]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from math import isnan
 from typing import Any
 
 from inhouse.db.unit import ReadUnit
 from inhouse.rollout import declared, records
+from inhouse.rollout.decide import Check
+from inhouse.rollout.history import arms, shadow_of
+from inhouse.rollout.outlook import outlook
 from inhouse.rollout.plan import FULL_BP, RolloutState
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 
@@ -58,6 +63,24 @@ def plain_decision(decision: DecisionRecord) -> dict[str, Any]:
     fields = asdict(decision)
     del fields["rollout_id"]
     return {**fields, "reasons": list(decision.reasons)}
+
+
+def plain_view(unit: ReadUnit, rollout_id: str, now: datetime) -> dict[str, Any]:
+    """Everything about one rollout, with what it waits for and what its arms did."""
+    told = tell(unit, rollout_id)
+    waits = outlook(unit, told.rollout, now)
+    return {
+        **plain_told(told),
+        "checks": [] if waits is None else list(map(_plain_check, waits.checks)),
+        "stops": [] if waits is None else list(map(_plain_check, waits.stops)),
+        "arms": list(map(asdict, arms(unit, told.rollout))),
+        "shadow": shadow_of(unit, rollout_id),
+    }
+
+
+def _plain_check(check: Check) -> dict[str, Any]:
+    """A condition by the names of its fields; a value that is not known yet is None."""
+    return {**check._asdict(), "value": None if isnan(check.value) else check.value}
 
 
 def plain_told(told: Told) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import msgspec
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.references import parse_reference
 from inhouse.settings import FILE_NAME, OnFailure, Settings, TaskSettings
-from inhouse.settings_file import place_of
+from inhouse.settings.file import place_of
 from inhouse.tasks.outputs import check
 from inhouse.tasks.prompts import compile_prompt
 from inhouse.tasks.spec import OnLong, TaskKind, TaskSpec, Unit

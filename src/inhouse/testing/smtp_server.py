@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Final, Literal, Self, cast
+from typing import Final, Literal, Self
 
 _LONGEST_S: Final = 30.0
 
@@ -93,7 +93,10 @@ class _Session:
             if verb.upper() == "QUIT":
                 self._say("221 bye")
                 return
-            verbs.get(verb.upper(), lambda _: self._say("250 ok"))(rest)
+            verbs.get(verb.upper(), self._other)(rest)
+
+    def _other(self, _: str) -> None:
+        self._say("250 ok")
 
     def _ehlo(self, _: str) -> None:
         offered = ["test"]
@@ -139,7 +142,7 @@ class _Session:
         while (line := self._file.readline()) not in (b".\r\n", b""):
             lines.append(line.removeprefix(b"."))
         parsed = message_from_bytes(b"".join(lines), policy=policy.default)
-        self._mail.message = cast("EmailMessage", parsed)
+        self._mail.message = parsed
         self._owner.mails.append(self._mail)
         self._say("250 taken")
 

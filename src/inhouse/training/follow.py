@@ -43,16 +43,17 @@ async def stream(
         elif is_over:
             return
         else:
-            await _pause(stopping)
+            await pause(stopping, EVERY_S)
             silent += EVERY_S
         if silent >= _SILENCE_S:
             silent = 0.0
             yield b": waiting\n\n"
 
 
-async def _pause(stopping: asyncio.Event) -> None:
+async def pause(stopping: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the server stops."""
     try:
-        async with asyncio.timeout(EVERY_S):
+        async with asyncio.timeout(seconds):
             await stopping.wait()
     except TimeoutError:
         return

@@ -8,13 +8,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Final
+
+import msgspec
 
 from inhouse.bootstrap import App
 from inhouse.registry import versions
 from inhouse.registry.versions import Version
 from inhouse.store.manifest import Draft, Lineage, Manifest, VariantSpec
 
-_SEED = 5
+_SEED: Final = 5
+_LENGTH: Final = 8
+"""Bytes of the number that a safetensors file begins with: how long its header is."""
+_FLOAT: Final = 4
 
 
 def publish_bad(app: App, good: Version, damage: Callable[[Path], None]) -> str:
@@ -45,14 +52,15 @@ def publish_bad(app: App, good: Version, damage: Callable[[Path], None]) -> str:
 
 def shuffle_the_head(folder: Path) -> None:
     """Every weight of the head stays, none stays in its place."""
-    import numpy as np
-    from safetensors.numpy import load_file, save_file
-
     path = folder / "head.safetensors"
-    tensors = load_file(path)
-    shape = tensors["weight"].shape
-    shuffled = np.random.default_rng(_SEED).permutation(tensors["weight"].ravel())
-    save_file({**tensors, "weight": shuffled.reshape(shape)}, path)
+    content = bytearray(path.read_bytes())
+    data = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    place = msgspec.json.decode(content[_LENGTH:data])["weight"]["data_offsets"]
+    begin, end = (data + offset for offset in place)
+    weights = [bytes(content[at : at + _FLOAT]) for at in range(begin, end, _FLOAT)]
+    Random(_SEED).shuffle(weights)
+    content[begin:end] = b"".join(weights)
+    path.write_bytes(content)
 
 
 def break_the_graph(folder: Path) -> None:

@@ -31,6 +31,7 @@ from inhouse.registry.versions import Version
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.tell import Told
 
+_TEXTS: Final = 240
 _MOST_CALLS: Final = 2000
 _TRY_S: Final = 1
 _SETTINGS: Final = """# Written by `inhouse demo --poison`
@@ -99,7 +100,7 @@ class Poison:
         """Train on the labelled texts; all traffic goes to what comes of it."""
         app, teller = self._app, self._teller
         words = f"texts came in with their labels ({self.plan.source})"
-        bring_in(app, teller, "own", self.plan.kind, self.plan.stream, words)
+        bring_in(app, teller, "own", self.plan.kind, self.plan.stream[:_TEXTS], words)
         snapshot = snapshot_of(app, teller, "own", self.plan.most_test)
         with Bar(transient=True, disable=not teller.console.is_terminal) as bar:
             run = train(app, snapshot, bar, actor=ACTOR, penalties=(1.0,), folds=2)

@@ -90,7 +90,7 @@ class Ramp:
         application = Application(self.url)
         with Arrivals(application, self.plan.ramp) as arrivals:
             arrivals.wait_for(5)
-            self._move(arrivals, f"`routes set --to {general}`", back)
+            self._move(arrivals, f"`routes set {TASK} --to {general} --weight 100`", back)
             self._move(arrivals, "`routes set --all 0`, the kill switch", forth)
         application.close()
         return {"failures": application.failures}

@@ -27,9 +27,10 @@ def plan_in_words(plan: Plan) -> str:
     steps = ", ".join(f"{step / 100:g}" for step in plan.steps_bp)
     return (
         f"the plan: {steps} %; a step needs {plan.first_outcomes} answers of the candidate and "
-        f"evidence that it costs at most {plan.margin:.0%} of the calls; either mistake, a false "
-        f"promotion or a false rollback, has a chance of at most {plan.false_promotion:.0%}; then "
-        f"{plan.hold_back_bp / 100:g} % stay with the incumbent for {plan.bake_s:g} s"
+        f"evidence that the next costs at most {100 * plan.margin:g} of 100 calls; a false "
+        f"promotion has a chance of at most {100 * plan.false_promotion:g} %, a false rollback of "
+        f"{100 * plan.false_rollback:g} %; at last {plan.hold_back_bp / 100:g} % stay with the "
+        f"incumbent for {plan.bake_s:g} s"
     )
 
 
@@ -43,9 +44,9 @@ def in_words(told: Told, made: DecisionRecord) -> str:
             words = f"{rollout.candidate} gets its first calls: {why}"
         case "advance" | "bake":
             words = (
-                f"certified: here it costs at most {plan.margin:.0%} of the calls (evidence "
-                f"{seen['certificate']:.0f}, needed {1 / plan.false_promotion:.0f}), "
-                f"{seen['outcomes']:.0f} answers later"
+                f"certified: here it costs at most {100 * plan.margin:g} of 100 calls (evidence "
+                f"{seen['certificate']:.0f}, needed {1 / plan.false_promotion:.0f}), after "
+                f"{seen['outcomes']:.0f} more answers"
             )
         case "finish":
             words = f"promoted: {rollout.candidate} answers everything"

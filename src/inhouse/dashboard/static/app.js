@@ -24,7 +24,9 @@
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime())) return;
     const seconds = Math.round((Date.now() - at.getTime()) / 1000);
-    const text = time.dataset.form === "absolute" || seconds < 0 || seconds >= 3600 ? absolute(at)
+    const text = time.dataset.form === "short"
+      ? `${at.getDate()} ${at.toLocaleString("en", { month: "short" })} ${two(at.getHours())}:${two(at.getMinutes())}`
+      : time.dataset.form === "absolute" || seconds < 0 || seconds >= 3600 ? absolute(at)
       : seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
     if (time.textContent !== text) time.textContent = text;
     if (!time.title) time.title = `${absolute(at)} here, ${time.dateTime}`;
@@ -71,7 +73,10 @@
     if (streams.has(element)) return;
     const source = new EventSource(element.dataset.events);
     const kinds = (element.dataset.kinds || "message").split(" ");
-    const tell = () => element.dispatchEvent(new CustomEvent("live"));
+    const tell = (event) => {
+      element.dispatchEvent(new CustomEvent("live"));
+      element.dispatchEvent(new CustomEvent(`live-${event.type}`, { bubbles: true }));
+    };
     kinds.forEach((kind) => source.addEventListener(kind, tell));
     source.addEventListener("open", beFresh);
     source.addEventListener("error", () => setTimeout(() => {
@@ -98,6 +103,22 @@
     part.querySelectorAll(".toast").forEach(expire);
   };
 
+  // dialogs: a <dialog popover> opens without this; with it, it keeps the focus inside -------
+  const openModal = (button) => {
+    const dialog = document.getElementById(button.getAttribute("popovertarget"));
+    if (!(dialog instanceof HTMLDialogElement)) return false;
+    if (button.closest("dialog") === dialog) {
+      dialog.close();
+      return true;
+    }
+    dialog.addEventListener("close", () => {
+      const opener = document.querySelector(`main [popovertarget="${CSS.escape(dialog.id)}"]`);
+      if (document.activeElement === document.body) opener?.focus();
+    }, { once: true });
+    dialog.showModal();
+    return true;
+  };
+
   // clicks ------------------------------------------------------------------------
   const copy = async (button) => {
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
@@ -109,6 +130,7 @@
   };
   document.addEventListener("click", (event) => {
     const found = (name) => event.target.closest(`[${name}]`);
+    if (found("popovertarget") && openModal(found("popovertarget"))) event.preventDefault();
     if (found("data-theme-switch")) switchTheme();
     else if (found("data-close")) found("data-close").closest(".toast, .dialog").remove();
     else if (found("data-copy")) copy(found("data-copy")).catch(() => say("The browser does not let this page copy"));
@@ -156,13 +178,38 @@
     act();
   });
 
+  // what a reader opened and where the focus is outlives a swap of the part around it ------
+  const FOCUSABLE = "a[href], button, summary, input, select, textarea, [tabindex]";
+  const held = new Map();
+  const hold = (part) => part.id && held.set(part.id, {
+    open: [...part.querySelectorAll("details[open] > summary")].map((one) => one.textContent),
+    place: [...part.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement),
+    words: document.activeElement?.textContent,
+    scrolled: [...part.querySelectorAll(".scroll")].map((one) => one.scrollTop),
+  });
+  const restore = (was, id) => {
+    const part = document.getElementById(id);
+    held.delete(id);
+    if (!part) return;
+    part.querySelectorAll("details > summary").forEach((one) => {
+      if (was.open.includes(one.textContent)) one.parentElement.open = true;
+    });
+    part.querySelectorAll(".scroll").forEach((one, index) => { one.scrollTop = was.scrolled[index] ?? 0; });
+    const all = [...part.querySelectorAll(FOCUSABLE)];
+    const focused = all[was.place]?.textContent === was.words ? all[was.place]
+      : all.find((one) => was.place >= 0 && one.textContent === was.words);
+    if (focused && document.activeElement === document.body) focused.focus({ preventScroll: true });
+  };
+
   // swaps -----------------------------------------------------------------------------
   document.addEventListener("htmx:beforeSwap", (event) => {
     ends.clear();
+    hold(event.target);
     event.target.querySelectorAll(".log[id]").forEach((log) => { if (!atEnd(log)) ends.add(log.id); });
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     dropGone();
+    held.forEach(restore);
     prepare(event.target.isConnected ? event.target.parentElement ?? document : document);
     const path = event.detail.requestConfig?.elt;
     if (path && !path.isConnected && document.activeElement === document.body) {

@@ -43,23 +43,20 @@ class Safety:
     once given, stays given: it speaks of the outcomes until then.
     """
 
-    __slots__ = ("_best", "_open", "_seen", "level")
+    __slots__ = ("_best", "_open", "_seen", "certified", "level")
 
     def __init__(self, margins: Iterable[float], *, level: float) -> None:
         self.level = level
         self._best = {margin: 1.0 for margin in sorted(set(margins))}
         self._open = [_Bets(margin) for margin in self._best]
         self._seen = Running()
+        self.certified = 1.0
+        """The smallest margin that is certified; 1 when none is."""
 
     def best(self, margin: float) -> float:
         """The highest evidence that there ever was for "worse by less than the margin"; it is no
         longer followed once it has reached the level."""
         return self._best[margin]
-
-    @property
-    def certified(self) -> float:
-        """The smallest margin that is certified; 1 when none is."""
-        return min((m for m, best in self._best.items() if best >= self.level), default=1.0)
 
     def add(self, *, candidate: bool, weight: float, bad: float) -> None:
         """One outcome in [0, 1]; nothing is learned at a weight outside (0, 1)."""
@@ -78,4 +75,5 @@ class Safety:
                 certified = certified or value >= self.level
         if certified:
             self._open = [bets for bets in self._open if self._best[bets.margin] < self.level]
+            self.certified = min(m for m, best in self._best.items() if best >= self.level)
         seen.add(bad)
