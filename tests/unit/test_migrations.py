@@ -16,6 +16,7 @@ from inhouse.core.errors import Conflict
 from inhouse.db.unit import Database
 from inhouse.migrations.schema import metadata
 from inhouse.migrations.upgrade import configuration, upgrade
+from inhouse.rollout import records
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -85,3 +86,22 @@ def test_examples_of_before_know_where_they_came_from(empty: Database) -> None:
             "SELECT interaction_id, imported_id FROM dataset_snapshot_example ORDER BY position"
         )
         assert [tuple(row) for row in found] == [(None, "m1"), ("i1", None), (None, None)]
+
+
+def test_intakes_of_before_keep_what_they_counted(empty: Database) -> None:
+    """Revision 5 makes pairs of numbers by process, the labels behind them."""
+    with empty.write() as unit:
+        command.upgrade(configuration(unit), "0004")
+    at = "2026-01-31T09:00:00.000000Z"
+    rows = [(1, '{"b":7,"a":3}', "[]"), (2, '{"a":5}', '[["f","i","u",true,1000,0.5]]')]
+    with empty.write() as unit:
+        for number, upto, labels in rows:
+            unit.execute(
+                text("INSERT INTO rollout_intake VALUES ('r', :n, :u, :l, '{}', :no, :at)"),
+                {"n": number, "u": upto, "l": labels, "no": False, "at": at},
+            )
+    upgrade(empty)
+    with empty.read() as unit:
+        first, second = records.intakes(unit, "r")
+    assert first.counted == (("a", 3), ("b", 7))
+    assert second.counted == (("a", 5), (None, 1))

@@ -35,4 +35,21 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_proposal_task_created_at", "proposal", ["task", "created_at"])
+    _order_what_was_counted()
     op.add_column("erasure", sa.Column("task", sa.String(length=64), nullable=True))
+
+
+def _order_what_was_counted() -> None:
+    """What an intake counted, from numbers by process to pairs in their order, labels last."""
+    intake = sa.table(
+        "rollout_intake",
+        sa.column("rollout_id", sa.String()),
+        sa.column("number", sa.Integer()),
+        sa.column("upto", inhouse.db.base.JsonText()),
+        sa.column("labels", inhouse.db.base.JsonText()),
+    )
+    connection = op.get_bind()
+    for row in connection.execute(sa.select(intake)).all():
+        this = (intake.c.rollout_id == row.rollout_id) & (intake.c.number == row.number)
+        pairs = [*sorted(row.upto.items()), *([(None, len(row.labels))] if row.labels else [])]
+        connection.execute(sa.update(intake).where(this).values(upto=pairs))
