@@ -145,6 +145,8 @@ def test_limits_are_shown_the_way_they_are_declared() -> None:
     (row,) = check_rows(rollout(), [Check("min_success", False, 0.08, 0.05)])
     shown = (row.name, row.now, row.needed, row.met)
     assert shown == ("Success at least 95 %", "92.0 %", "at least 95.0 %", False)
+    (nothing,) = check_rows(rollout(), [Check("max_p95_s", False, 0.0, 0.05)])
+    assert (nothing.now, nothing.met) == ("–", False), "no outcome is no limit kept"
     (unknown,) = check_rows(rollout(), [Check("certificate", False, float("nan"), 20.0)])
     assert (unknown.name, unknown.now) == ("Not worse by more than 0.167", "–")
 

@@ -14,6 +14,7 @@ from inhouse.rollout.outlook import is_shadow
 from inhouse.rollout.plan import Plan
 from inhouse.rollout.records import RolloutRecord
 
+_LIMITS: Final = ("min_success", "max_p95_s", "min_score")
 _BARS: Final = ("outcomes", "dwell", "bake", "shadow")
 
 
@@ -58,8 +59,13 @@ def question(plan: Plan, margin: float, name: str) -> str:
     return known.get(name, name)
 
 
+def _is_unmeasured(check: Check) -> bool:
+    """A limit that is kept by no outcome at all is not met."""
+    return check.name in _LIMITS and not check.met and check.value <= check.needed
+
+
 def _row(plan: Plan, margin: float, check: Check) -> CheckRow:
-    unknown = isnan(check.value)
+    unknown = isnan(check.value) or _is_unmeasured(check)
     value = NOT_MEASURED if unknown else value_of(check.name, check.value)
     below = check.name in ("calm", "mismatch", "horizon", "time")
     word = "below" if below else "at least"
