@@ -17,7 +17,7 @@ from inhouse.core.ids import new_id
 from inhouse.gateway.keys import Role, create
 from inhouse.jobs import queue
 from inhouse.registry.versions import register
-from inhouse.settings import Settings, TaskSettings, UpstreamSettings
+from inhouse.settings import ServerSettings, Settings, TaskSettings, UpstreamSettings
 from inhouse.testing.upstream_server import ScriptedUpstream
 from inhouse.training import runs
 
@@ -35,7 +35,9 @@ def upstream() -> Iterator[ScriptedUpstream]:
 
 @pytest.fixture
 def app(upstream: ScriptedUpstream, tmp_path: Path) -> App:
+    """Without a worker: jobs stay in the queue."""
     settings = Settings(
+        server=ServerSettings(workers=0),
         upstreams={"local": UpstreamSettings(base_url=upstream.base_url)},
         tasks={
             "sentiment": TaskSettings(builtin="sentiment", kind="choice", chain=("local/good",))
