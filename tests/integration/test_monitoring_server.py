@@ -21,6 +21,7 @@ from inhouse.client.drift import DriftLook
 from inhouse.client.figures import TaskFigures
 from inhouse.client.independence import IndependenceDocument
 from inhouse.client.readiness import Readiness
+from inhouse.core.errors import Invalid
 from inhouse.core.ids import new_id
 from inhouse.interactions.record import InteractionRecord, insert
 from inhouse.settings import ServerSettings, Settings, TaskSettings, UpstreamSettings
@@ -66,23 +67,46 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> App:
     return wired
 
 
+COMMANDS = {
+    "stats": ("task", "stats"),
+    "stats json": ("task", "stats", "mood", "--window", "24h", "--json"),
+    "readiness": ("task", "readiness", "mood"),
+    "readiness json": ("task", "readiness", "mood", "--json"),
+    "not looked": ("drift", "list"),
+    "check": ("drift", "check", "--json"),
+    "looks": ("drift", "list", "mood"),
+    "independence": ("independence", "--json"),
+    "html": ("independence", "report"),
+    "md": ("independence", "report", "--format", "md"),
+    "json": ("independence", "report", "--format", "json", "--days", "2"),
+}
+
+
 @pytest.fixture(scope="module")
-def server(app: App) -> Iterator[ServerHandle]:
+def said(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What commands say on the project, and the report they write. They come before the server,
+    whose log would go to their output."""
+    folder = tmp_path_factory.mktemp("commands")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        _open(app, patched)
+        found = {name: _run(*arguments) for name, arguments in COMMANDS.items()}
+    return {**found, "file": (folder / "independence.html").read_text(encoding="utf-8")}
+
+
+@pytest.fixture(scope="module")
+def server(app: App, said: dict[str, str]) -> Iterator[ServerHandle]:
     with serve_in_thread(app) as handle:
         yield handle
 
 
-@pytest.fixture(autouse=True)
-def opened(app: App, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Commands work on the project of the server."""
-    monkeypatch.chdir(tmp_path)
-
+def _open(app: App, patched: pytest.MonkeyPatch) -> None:
     def folder(_: Path) -> None:
         made = context.Context(Path())
         made.__dict__["app"] = app
-        monkeypatch.setattr(context, "_context", made)
+        patched.setattr(context, "_context", made)
 
-    monkeypatch.setattr("inhouse.cli.main.set_folder", folder)
+    patched.setattr("inhouse.cli.main.set_folder", folder)
 
 
 def _get(server: ServerHandle, path: str) -> tuple[str, Any]:
@@ -109,19 +133,18 @@ def _run(*arguments: str) -> str:
     return result.stdout
 
 
-def test_figures_and_readiness_everywhere(server: ServerHandle) -> None:
+def test_figures_and_readiness_everywhere(server: ServerHandle, said: dict[str, str]) -> None:
     found = TaskFigures.model_validate_json(_get(server, "/v1/tasks/mood/figures?window=24h")[0])
     [model] = found.models
     assert (model.reference, model.traffic.calls, model.share) == ("local/large", CALLS, 1.0)
     assert model.success is not None
-    told = json.loads(_run("task", "stats", "mood", "--window", "24h", "--json"))
-    assert TaskFigures.model_validate(told) == found
-    assert "local/large" in _run("task", "stats")
+    assert TaskFigures.model_validate_json(said["stats json"]).models == found.models
+    assert "local/large" in said["stats"]
     ready = Readiness.model_validate_json(_get(server, "/v1/tasks/mood/readiness")[0])
     assert (ready.state, ready.reference) == ("not yet", None)
-    by_command = json.loads(_run("task", "readiness", "mood", "--json"))
-    assert [line["name"] for line in by_command["lines"]] == [line.name for line in ready.lines]
-    assert "next: " in _run("task", "readiness", "mood")
+    by_command = Readiness.model_validate_json(said["readiness json"])
+    assert [line.name for line in by_command.lines] == [line.name for line in ready.lines]
+    assert "next: " in said["readiness"]
     page, _ = _get(server, "/tasks/mood")
     assert "Models of this task" in page
     assert "Can an own model take over?" in page
@@ -137,30 +160,38 @@ def test_windows_and_tasks_that_there_are_not(server: ServerHandle) -> None:
         with pytest.raises(HTTPError) as refused:
             _get(server, path)
         assert refused.value.code == status, path
-    for arguments in (
-        ["task", "stats", "--window", "1y"],
-        ["independence", "report", "--format", "x"],
+
+
+def test_commands_refuse_what_there_is_not(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    _open(app, monkeypatch)
+    for code, arguments in (
+        ("window", ["task", "stats", "--window", "1y"]),
+        ("format", ["independence", "report", "--format", "x"]),
     ):
-        assert CliRunner().invoke(cli, arguments).exception is not None
+        refused = CliRunner().invoke(cli, arguments).exception
+        assert isinstance(refused, Invalid)
+        assert refused.code == code
 
 
-def test_drift_is_looked_for_and_listed(app: App, server: ServerHandle) -> None:
-    assert "nobody looked yet" in _run("drift", "list")
-    told = json.loads(_run("drift", "check", "--json"))
+def test_drift_is_looked_for_and_listed(
+    app: App, server: ServerHandle, said: dict[str, str]
+) -> None:
+    assert "nobody looked yet" in said["not looked"]
+    told = json.loads(said["check"])
     assert told["skipped"] == {}
     [look] = [DriftLook.model_validate(one) for one in told["looks"]]
     assert look.drifted
     assert look.reasons[-1].startswith("outputs: labels: ")
     [listed] = json.loads(_get(server, "/v1/drift?task=mood")[0])
     assert DriftLook.model_validate(listed).id == look.id
-    assert "drifted" in _run("drift", "list", "mood")
+    assert "drifted" in said["looks"]
     first = _post(server, "/v1/drift", {"task": "mood"})
     assert (first["name"], first["arguments"]) == ("drift", {"task": "mood"})
     assert _post(server, "/v1/drift", {"task": "mood"})["id"] == first["id"]
     assert "drift" in app.handlers
 
 
-def test_the_report_in_its_forms(server: ServerHandle, tmp_path: Path) -> None:
+def test_the_report_in_its_forms(server: ServerHandle, said: dict[str, str]) -> None:
     html, headers = _get(server, "/v1/independence/report")
     assert headers.get_content_type() == "text/html"
     assert "default-src 'none'" in headers["content-security-policy"]
@@ -172,9 +203,9 @@ def test_the_report_in_its_forms(server: ServerHandle, tmp_path: Path) -> None:
         _get(server, "/v1/independence/report?format=json&days=3")[0]
     )
     assert (plain.report.score, plain.report.days) == (20.0, 3)
-    assert _run("independence", "report").startswith("independence.html: ")
-    assert (tmp_path / "independence.html").read_text().startswith("<!doctype html>")
-    assert _run("independence", "report", "--format", "md").startswith("# Independence: 20.0")
-    json.loads(_run("independence", "report", "--format", "json", "--days", "2"))
-    assert json.loads(_run("independence", "--json"))["savings"]["tasks"] == []
     assert json.loads(_get(server, "/v1/overview")[0])["savings"]["saved"] is None
+    assert said["html"].startswith("independence.html: ")
+    assert said["file"].startswith("<!doctype html>")
+    assert said["md"].startswith("# Independence: 20.0 of 100")
+    assert IndependenceDocument.model_validate_json(said["json"]).report.days == 2
+    assert json.loads(said["independence"])["savings"]["tasks"] == []
