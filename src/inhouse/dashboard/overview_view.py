@@ -171,6 +171,8 @@ def way(concern: Concern, period: Period) -> Way | None:
         return Way(calls_path(concern.about, period, status="failed"), "See calls")
     if concern.code == "candidate-waits":
         return Way(rollout_form(concern.about), "Start rollout")
+    if concern.code in ("jobs-paused", "proposal-open"):
+        return Way("/automation", "Open automation")
     found = _WAYS.get(concern.code)
     return None if found is None else Way(found[0] + quote(concern.about, safe=""), found[1])
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from inhouse.bootstrap import App
 from inhouse.dashboard import (
     assets,
+    automation,
     datasets,
     evaluations,
     interactions,
@@ -40,6 +41,7 @@ _AREAS: Final = (
     versions,
     evaluations,
     rollouts,
+    automation,
 )
 
 
