@@ -165,7 +165,7 @@ def test_a_small_screen_reaches_every_page(page: Page, place: Place) -> None:
     expect(bar.get_by_role("link")).to_have_count(4)
     bar.get_by_role("button", name="More").click()
     menu = page.get_by_role("dialog", name="All pages")
-    expect(menu.get_by_role("link")).to_have_count(11)
+    expect(menu.get_by_role("link")).to_have_count(12)
     menu.get_by_role("link", name="Upstreams").click()
     page.wait_for_url("**/upstreams")
 
@@ -174,7 +174,7 @@ def test_names_stay_on_the_rail(page: Page, place: Place) -> None:
     page.set_viewport_size({"width": 820, "height": 900})
     sign_in(page, place.viewer)
     links = page.get_by_role("navigation", name="Main", exact=True).get_by_role("link")
-    expect(links).to_have_count(12)
+    expect(links).to_have_count(13)
     page.get_by_role("link", name="Upstreams").first.click()
     page.wait_for_url("**/upstreams")
 

@@ -40,6 +40,7 @@ GROUPS: Final = (
             Item("versions", "Versions", "/versions", "V"),
             Item("evaluations", "Evaluations", "/evaluations", "E"),
             Item("rollouts", "Rollouts", "/rollouts", "L"),
+            Item("experiments", "Experiments", "/experiments", "X"),
             Item("automation", "Automation", "/automation", "A"),
         ),
     ),

@@ -12,6 +12,7 @@ from inhouse.dashboard import (
     automation,
     datasets,
     evaluations,
+    experiments,
     interactions,
     login,
     overview,
@@ -41,6 +42,7 @@ _AREAS: Final = (
     versions,
     evaluations,
     rollouts,
+    experiments,
     automation,
 )
 
