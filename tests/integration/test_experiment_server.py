@@ -18,6 +18,7 @@ from inhouse.client.sync import Client
 from inhouse.registry import routes
 from inhouse.settings import load_settings
 from inhouse.testing.upstream_server import ScriptedUpstream
+from inhouse.testing.visitor import Visitor
 
 TOML = """
 [upstreams.local]
@@ -137,3 +138,18 @@ def test_people_steer_over_http_and_by_command(app: App, http: httpx.Client) -> 
     planned = run("plan", "sentiment", "--effect", "0.03", "--rate", "0.9", "--json")
     assert 3600 < planned["horizon"] < 3700
     assert "--metric METRIC" in run("plan", "sentiment", "--effect", "0.1", "--spread", "0.4")
+
+
+def test_its_page_shows_it_and_stops_it(http: httpx.Client, url: str) -> None:
+    begun = start(http, "local/same", 5000).json()
+    visitor = Visitor(url)
+    path = f"/experiments/{begun['id']}"
+    shown = visitor.get(path)
+    assert (shown.status, "The first look comes at 2,500 outcomes" in shown.text) == (200, True)
+    sent = {"csrf": visitor.token(path)}
+    assert visitor.post(f"{path}/stop", sent).status == 422
+    assert visitor.post(f"{path}/stop", sent | {"reason": "seen enough"}).status == 303
+    assert http.get(f"/v1{path}").json()["why"] == "seen enough"
+    assert "seen enough" in visitor.get(path).text
+    assert begun["id"] in visitor.get("/experiments?task=sentiment").text
+    assert visitor.get("/experiments/nothing").status == 404
