@@ -99,6 +99,14 @@ class World:
         with self.database.read() as unit:
             return search(unit, limit=1000)[::-1]
 
+    def rescues(self) -> list[Any]:
+        """The tries of calls that a fallback answered."""
+        self.recorder.flush()
+        table = table_of(Interaction)
+        with self.database.read() as unit:
+            rows = unit.execute(select(table.c.attempts).where(table.c.rescued))
+            return [row.attempts for row in rows]
+
     def recorded_arms(self) -> dict[str, str | None]:
         """Arm by interaction, however many there are."""
         self.recorder.flush()
@@ -120,6 +128,8 @@ class World:
         self.recorder.stop()
 
 
+AT_ONCE = 4
+"""Fewer than the answers that a backend may owe before others are asked."""
 Make = Callable[..., World]
 
 
@@ -270,13 +280,14 @@ def test_routes_move_under_load_without_a_failed_call(make: Make) -> None:
         mover.start()
         while mover.is_alive():
             outcomes.extend(
-                await asyncio.gather(*(world.gateway.run(world.call()) for _ in range(8)))
+                await asyncio.gather(*(world.gateway.run(world.call()) for _ in range(AT_ONCE)))
             )
         outcomes.append(await world.gateway.run(world.call()))
         await world.close_backends()
 
     asyncio.run(load())
     assert moved == [1, 2, 3], "a revision never came into force"
+    assert world.rescues() == []
     assert outcomes[-1].arm == "incumbent"
     for outcome in outcomes:
         expected = ("up/c", 0.75) if outcome.arm == "candidate" else ("up/a", 0.25)

@@ -153,6 +153,11 @@ def test_recipes_are_listed_with_their_defaults(project: Path) -> None:
     assert "  folds = 5" in run(train_cli, "recipes")[1]
 
 
+def _hears_ctrl_c() -> None:
+    """What a shell starts in the background ignores it, with all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_cancels_the_run(project: Path) -> None:
     """One that would take minutes, so that it cannot end before it hears of it."""
     arguments = ["train", "start", "train-cli-weather", "--wait", "--recipe", "encoder.v1"]
@@ -162,6 +167,7 @@ def test_ctrl_c_cancels_the_run(project: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=_hears_ctrl_c,
     )
     guard = threading.Timer(WAIT_S, started.kill)
     guard.start()

@@ -482,7 +482,8 @@ def test_a_database_that_is_gone_is_survived(
     assert conductor.tick() == []
     assert conductor.tick() == []
     empty.close()
-    assert capsys.readouterr().out.count("automation stands still") == 1
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("automation stands still") == 1
 
 
 def test_a_thread_looks_again_and_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ def test_an_outcome_says_how_a_call_of_a_split_ended(database: Database) -> None
         {"weight_bp": 0},
         {"weight_bp": 10_000},
         {"arm": "forced"},
+        {"arm": "candidate", "rescued": True, "attempts": [{"code": "breaker-silent"}]},
         {"arm": "pinned"},
         {"arm": None},
         {"task": None},

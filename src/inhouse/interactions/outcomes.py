@@ -14,6 +14,7 @@ SHADOW: Final = "shadow"
 """Arm of a candidate's answer to a copy of a call, which nobody gets to see."""
 _SPLIT: Final = ("incumbent", "candidate")
 _FULL_BP: Final = 10_000
+_SILENT: Final = "breaker-silent"
 
 
 def countable(records: Iterable[InteractionRecord]) -> list[InteractionRecord]:
@@ -55,4 +56,11 @@ def _counts(record: InteractionRecord) -> bool:
         return False
     if record.arm == SHADOW:
         return record.paired_bad is not None
-    return record.arm in _SPLIT and 0 < (record.weight_bp or 0) < _FULL_BP
+    in_split = record.arm in _SPLIT and 0 < (record.weight_bp or 0) < _FULL_BP
+    return in_split and not _was_left_out(record)
+
+
+def _was_left_out(record: InteractionRecord) -> bool:
+    """Whether somebody else answered because the arm owed too many answers at that moment: it was
+    not asked, so nothing is known of it. The calls that it owes are counted when they end."""
+    return record.rescued and bool(record.attempts) and record.attempts[0]["code"] == _SILENT
