@@ -4,6 +4,7 @@ and rolled back with reasons; what a viewer sees of it; and the pages around it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +15,8 @@ from inhouse.bootstrap import App, bootstrap
 from inhouse.core.clock import SystemClock
 from inhouse.gateway.keys import Role, create
 from inhouse.registry import routes, versions
+from inhouse.rollout import steer
+from inhouse.rollout.declared import plan_of
 from inhouse.settings import RolloutSettings, Settings, TaskSettings, UpstreamSettings
 from inhouse.testing.pages import assert_clean, violations, watch
 from inhouse.testing.traffic import Traffic
@@ -40,8 +43,8 @@ class Place(NamedTuple):
         )
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
     prompt = "{{ input }}"
     tasks = {
         name: TaskSettings(
@@ -49,12 +52,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         )
         for name in ("mood", "tone")
     }
-    folder = tmp_path_factory.mktemp("rollouts")
     app = bootstrap(
         Settings(
             upstreams={"up": UpstreamSettings(base_url="http://127.0.0.1:9")},
             tasks=tasks,
-            folder=folder,
+            folder=tmp_path,
         )
     )
     with app.database.write() as unit:
@@ -220,6 +222,11 @@ def look_around(page: Page, watched: list[str]) -> None:
 
 
 def test_the_kill_switch_of_the_overview(chromium: Browser, place: Place) -> None:
+    app = place.app
+    with app.database.write() as unit:
+        spec, plan, now = app.catalog.get("mood"), plan_of(PLAN), app.clock.now()
+        steer.start(unit, spec, candidate="mood@1", plan=plan, actor="ada", reason="go", at=now)
+    app.routes.refresh()
     with enter(chromium, place, place.operator, "/") as context:
         page = context.pages[0]
         watched = watch(page)

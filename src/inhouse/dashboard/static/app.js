@@ -198,7 +198,8 @@
     const all = [...part.querySelectorAll(FOCUSABLE)];
     const focused = all[was.place]?.textContent === was.words ? all[was.place]
       : all.find((one) => was.place >= 0 && one.textContent === was.words);
-    if (focused && document.activeElement === document.body) focused.focus({ preventScroll: true });
+    if (part.querySelector("[data-focus]") || document.activeElement !== document.body) return;
+    focused?.focus({ preventScroll: true });
   };
 
   // swaps -----------------------------------------------------------------------------
