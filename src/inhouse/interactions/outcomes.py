@@ -63,4 +63,6 @@ def _counts(record: InteractionRecord) -> bool:
 def _was_left_out(record: InteractionRecord) -> bool:
     """Whether somebody else answered because the arm owed too many answers at that moment: it was
     not asked, so nothing is known of it. The calls that it owes are counted when they end."""
-    return record.rescued and bool(record.attempts) and record.attempts[0]["code"] == _SILENT
+    if not record.rescued or not record.attempts:
+        return False
+    return bool(record.attempts[0]["code"] == _SILENT)
