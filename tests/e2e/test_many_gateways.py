@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -234,21 +233,29 @@ def test_keys_are_followed(world: World, pair: list[Gateway]) -> None:
 def test_a_day_budget_is_one_for_both(world: World, pair: list[Gateway]) -> None:
     limit = ("--requests-per-day", "40")
     made = command(world, keys_cli, "create", "--name", "shop", *limit)
-    follows(partial(_agree, pair, made["id"], 0))
+    _agree(pair, made["id"], 0)
     answered = 0
     for share in (15, 10):
         for gateway in pair:
             answered += [gateway.run(made["key"]).status for _ in range(share)].count(200)
-            follows(partial(_agree, pair, made["id"], answered))
+            _agree(pair, made["id"], answered)
     assert answered == 40
     refused = [one.run(made["key"]) for one in pair]
     assert [one.json["code"] for one in refused] == ["budget-requests"] * 2
 
 
-def _agree(gateways: list[Gateway], key_id: str, used: int) -> bool:
-    """Whether each of them says that so much of the key's one limit is used up."""
+def _used(gateways: list[Gateway], key_id: str) -> list[int]:
+    """How much of the key's one limit is used up, as each of them says."""
     lines = [line for one in gateways for line in one.ask("/v1/limits").json]
-    return [line["used"] for line in lines if line["id"] == key_id] == [used] * len(gateways)
+    return [line["used"] for line in lines if line["id"] == key_id]
+
+
+def _agree(gateways: list[Gateway], key_id: str, used: int) -> None:
+    """Wait until each of them says that so much is used up."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (said := _used(gateways, key_id)) != [used] * len(gateways):
+        assert time.monotonic() < deadline, f"they say {said}, not {used}"
+        time.sleep(0.005)
 
 
 def test_both_record_into_one_table(world: World, pair: list[Gateway]) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from structlog.testing import capture_logs
 
 from inhouse.core.errors import BackendError, Exhausted
@@ -95,6 +95,26 @@ def test_without_limits_nobody_has_to_ask(setting: Setting) -> None:
     setting.refresh()
     assert setting.limiter.idle
     assert not setting.configure(upstreams={"up": LimitSettings(tokens_per_minute=9)}).idle
+
+
+def test_calls_of_before_the_first_limit_count_once_they_are_recorded(setting: Setting) -> None:
+    """They were admitted while nobody asked, and their rows come after the first look."""
+    key, limiter = setting.key(LimitSettings(requests_per_day=9)), setting.limiter
+
+    def used() -> float:
+        setting.refresh()
+        return next(line.used for line in limiter.lines() if line.id == key.id)
+
+    assert used() == 0
+    setting.spent("me", 2, key=key.id)
+    assert used() == 2
+    limiter.admit(key)
+    assert used() == 3, "one that is not recorded yet"
+    with setting.database.write() as unit:
+        unit.execute(update(table_of(Spent)).values(requests=3))
+    assert used() == 3, "the same, recorded"
+    setting.spent("other", 4, key=key.id)
+    assert used() == 7
 
 
 @pytest.mark.parametrize(

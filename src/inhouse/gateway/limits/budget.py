@@ -35,6 +35,14 @@ class Used(NamedTuple):
             max(0.0, self.cost - other.cost),
         )
 
+    def most(self, other: Used) -> Used:
+        """The larger of each."""
+        return Used(
+            max(self.requests, other.requests),
+            max(self.tokens, other.tokens),
+            max(self.cost, other.cost),
+        )
+
 
 NOTHING: Final = Used()
 

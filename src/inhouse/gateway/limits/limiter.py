@@ -40,6 +40,8 @@ from inhouse.interactions.spent import totals
 from inhouse.settings import LimitSettings
 
 LONGEST_WAIT_S: Final = 10.0
+SETTLES_S: Final = 10.0
+"""How long calls that were not counted, because nothing was limited, may take to be recorded."""
 _log = structlog.get_logger("inhouse.limits")
 
 
@@ -100,6 +102,7 @@ class Limiter:
         self._by_upstream: dict[str, Account] = {}
         self._day = 0
         self._uncounted: Elsewhere | None = None
+        self._settled_at = 0.0
         self.idle = True
         self.configure(server=server, upstreams=upstreams)
         self.mirror: Mirror[Elsewhere] = Mirror(
@@ -282,17 +285,21 @@ class Limiter:
 
     def _load(self, unit: ReadUnit) -> Elsewhere:
         """The copy that is polled. Limits that are set on a server without any find what it used up
-        so far only in the database: that is read once, then."""
+        so far only in the database: that is read then, and until all of it is recorded."""
         now = self._clock.now()
         today, date = now.toordinal(), now.date().isoformat()
         if not self._is_limited():
             self.idle, self._uncounted = True, None
             return Elsewhere(today, {})
-        of_all = sum_by_account(totals(unit, date)) if self._uncounted is None else {}
-        of_others = sum_by_account(totals(unit, date, without_process=self._process_id))
         if self._uncounted is None:
-            self._uncounted = self._count_missing(today, of_all, of_others)
-        self.idle = False
+            self.idle = False
+            self._settled_at = self._clock.monotonic() + SETTLES_S
+        settles = self._clock.monotonic() < self._settled_at
+        of_all = sum_by_account(totals(unit, date)) if settles else {}
+        of_others = sum_by_account(totals(unit, date, without_process=self._process_id))
+        if settles or self._uncounted is None:
+            missing_now = self._count_missing(today, of_all, of_others)
+            self._uncounted = _most(self._uncounted, missing_now)
         missing = self._uncounted.used if self._uncounted.day == today else {}
         both = of_others.keys() | missing.keys()
         return Elsewhere(
@@ -303,7 +310,8 @@ class Limiter:
     def _count_missing(
         self, day: int, of_all: Mapping[str, Used], of_others: Mapping[str, Used]
     ) -> Elsewhere:
-        """What this process recorded today and did not count, because nothing was limited."""
+        """What this process recorded today and did not count, because nothing was limited. Never
+        too much: what it counts is recorded later."""
         accounts = (self._server, *self._by_key.values(), *self._by_upstream.values())
         counted = {account.id: account.used(day) for account in accounts}
         own = {name: used.beyond(of_others.get(name, NOTHING)) for name, used in of_all.items()}
@@ -316,6 +324,15 @@ class Limiter:
         return any(account.ceilings for account in accounts) or any(
             key.limits is not None and key.revoked_at is None for key in self._keys.all()
         )
+
+
+def _most(before: Elsewhere | None, now: Elsewhere) -> Elsewhere:
+    """The larger of what was found missing at two looks of a day."""
+    if before is None or before.day != now.day:
+        return now
+    both = before.used.keys() | now.used.keys()
+    most = {n: before.used.get(n, NOTHING).most(now.used.get(n, NOTHING)) for n in both}
+    return Elsewhere(now.day, most)
 
 
 def _limit(account: Account, limits: LimitSettings | None) -> None:
