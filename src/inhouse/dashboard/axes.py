@@ -143,11 +143,12 @@ def number_axis(low: float, high: float, unit: str = "", most: int = 5) -> tuple
 
 
 def time_axis(low: float, high: float, most: int = 6) -> tuple[Tick, ...]:
-    """Ticks of an axis of times (seconds since 1970), at full minutes, hours or days of UTC."""
+    """Ticks of an axis of times (seconds since 1970), at full seconds, minutes, hours or days of
+    UTC. Seconds take more room, so there are fewer of them."""
     if low == high:
         return (Tick(50.0, _moment(low, high - low)),)
     span = Scale(low, high)
-    step = next((s for s in _TIMES if (high - low) / s < most), 0)
+    step = next((s for s in _TIMES if (high - low) / s < (most if s >= _MINUTE else most - 2)), 0)
     step = step or math.ceil((high - low) / most / _DAY) * _DAY
     places = range(math.ceil(low / step) * step, math.floor(high) + 1, step)
     return tuple(
