@@ -96,4 +96,4 @@ def failed_line(reason: str, hint: str = "") -> dict[str, Any]:
 def _keep(kind: type, value: Any) -> Any:
     if isinstance(value, kind):
         return value
-    raise NotImplementedError(kind)
+    raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
