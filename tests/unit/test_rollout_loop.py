@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from inhouse.interactions.insert import Inserts
 from inhouse.rollout.bars import Run, Verdict, measure
 from inhouse.rollout.controller import LEASE, Controller
 from inhouse.rollout.direct import PROCESS, Direct
+from inhouse.rollout.kept import Kept
 from inhouse.rollout.loop import Loop
 from inhouse.rollout.played import Made, Sent
 from inhouse.rollout.records import DecisionRecord
@@ -79,17 +81,23 @@ def test_runs_end_in_every_way_that_there_is() -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_no_bar_is_refuted_through_the_loop(scenario: Scenario) -> None:
+def test_no_bar_is_refuted_through_the_loop(scenario: Scenario, proofs: Path) -> None:
     """300 runs of every scenario, each equal to that of the engine with the same looks."""
     looks = LOOKS.get(scenario.name, 50)
     through = Way(through=Through.LOOP, batch=looks)
     processes = max(2, os.cpu_count() or 1)
-    done: dict[int, Run] = {}
+    kept = Kept(proofs / f"loop-{scenario.name}.jsonl", MASTER, through)
     for piece in simulate(
-        [scenario], runs=300, master=MASTER, processes=processes, rules=[OURS], way=through
+        [scenario],
+        runs=300,
+        master=MASTER,
+        processes=processes,
+        rules=[OURS],
+        way=through,
+        known=kept.runs,
     ):
-        done |= enumerate(piece.runs, piece.first)
-    runs = [done[number] for number in range(300)]
+        kept.add(piece)
+    [(_, _, runs)] = kept.rows([scenario], [OURS], 300)
     assert runs == batch(scenario.name, OURS, MASTER, 0, 300, Way(batch=looks))
     results = [measure(bar, runs) for bar in scenario.bars]
     assert [one for one in results if one.refuted] == []

@@ -21,7 +21,7 @@ from inhouse.rollout.direct import Direct
 from inhouse.rollout.kept import Kept
 from inhouse.rollout.rivals import Peeked, PointEstimate, ThresholdGate
 from inhouse.rollout.scenarios import SCENARIOS, Scenario
-from inhouse.rollout.simulate import OURS, Piece, batch, play, simulate
+from inhouse.rollout.simulate import OURS, PLAINLY, Piece, batch, play, simulate
 
 MASTER = 5
 FEW = {
@@ -58,12 +58,14 @@ def test_no_bar_is_refuted(scenario: Scenario) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_every_bar_holds_at_full_size(scenario: Scenario) -> None:
-    done: list[Run] = []
+def test_every_bar_holds_at_full_size(scenario: Scenario, proofs: Path) -> None:
+    kept = Kept(proofs / f"engine-{scenario.name}.jsonl", MASTER, PLAINLY)
     processes = max(2, os.cpu_count() or 1)
-    for piece in simulate([scenario], runs=4000, master=MASTER, processes=processes, rules=[OURS]):
-        assert piece.key == (scenario.name, OURS)
-        done += piece.runs
+    for piece in simulate(
+        [scenario], runs=4000, master=MASTER, processes=processes, rules=[OURS], known=kept.runs
+    ):
+        kept.add(piece)
+    [(_, _, done)] = kept.rows([scenario], [OURS], 4000)
     assert len(done) == 4000
     results = [measure(bar, done) for bar in scenario.bars]
     assert [one for one in results if not one.proven] == []
