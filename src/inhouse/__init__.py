@@ -49,8 +49,9 @@ Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml),
 can be asked), ``serving`` (references to open backends), ``jobs`` (background work with leases),
 ``rollout`` (when a candidate may have more traffic, decided from evidence), ``monitoring``
 (figures, drift, readiness, independence, lineage, erasure), ``bootstrap`` (wires all of it),
-``reload`` (follows inhouse.toml), and the edges: ``api`` (HTTP), ``dashboard`` (the pages),
-``client`` (the SDK), ``cli`` (the command line). ``testing`` is for those who extend it.
+``call_path`` (wires what a call passes), ``reload`` (follows inhouse.toml), and the edges: ``api``
+(HTTP), ``dashboard`` (the pages), ``client`` (the SDK), ``cli`` (the command line). ``testing`` is
+for those who extend it.
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,8 @@
 """Settings in, the wired product out: the only place that picks adapters.
 
 ``bootstrap`` opens the database (and brings its schema up to date), the ModelStore and the catalog
-of tasks, and joins the packages by plain constructor arguments. ``api.app`` builds the ASGI app
+of tasks, and joins the packages by plain constructor arguments; ``call_path`` does so for what a
+call passes. ``api.app`` builds the ASGI app
 over the result, the command line uses it directly.
 """
 
@@ -9,26 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
-
-import structlog
-from sqlalchemy.exc import StatementError
 
 from inhouse.automation.attention import proposals
 from inhouse.automation.carry import JOB as TRIGGER_JOB
 from inhouse.automation.carry import Proposals
 from inhouse.automation.conductor import Conductor
 from inhouse.automation.train import Trigger
+from inhouse.call_path import CallPath, upstream_limits
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import Conflict, NotFound
-from inhouse.core.ids import new_id
-from inhouse.db.dialects import insert_ignore, table_of
-from inhouse.db.tables import Meta
 from inhouse.db.unit import Database
 from inhouse.evaluation.gate import GateSettings
 from inhouse.evaluation.run import JOB as EVALUATION_JOB
@@ -37,7 +31,6 @@ from inhouse.gateway.breakers import Breakers
 from inhouse.gateway.call import Gateway
 from inhouse.gateway.chats import Chats
 from inhouse.gateway.keys import KeyRing
-from inhouse.gateway.ledger import Ledger
 from inhouse.gateway.limits.limiter import Limiter
 from inhouse.gateway.mirror import Poller
 from inhouse.gateway.shadow import Shadows
@@ -61,15 +54,13 @@ from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.rollout.controller import Controller
 from inhouse.rollout.judge import JOB as JUDGE
 from inhouse.rollout.judge import Judge
-from inhouse.rollout.shadowed import targets as shadowed
 from inhouse.serving.backends import Backends
-from inhouse.settings import LimitSettings, RecordingSettings, Settings
+from inhouse.settings import RecordingSettings, Settings
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog, load_catalog
 from inhouse.training.execute import JOB as TRAINING_JOB
 from inhouse.training.execute import Training
 
-_log = structlog.get_logger("inhouse")
 _ENCODER = "minilm-l6"
 
 
@@ -122,7 +113,7 @@ class App:
             settings_error=self.settings_error,
             routes=self.routes.all(),
             limits=self.settings.limits,
-            upstreams=_upstream_limits(self.settings),
+            upstreams=upstream_limits(self.settings),
             also=proposals,
         )
 
@@ -179,7 +170,7 @@ class App:
         self.routes.redeclare()
         self.gateway.configure(forced=settings.force)
         self.breakers.configure(failures=settings.breaker.failures, open_s=settings.breaker.open_s)
-        self.limiter.configure(server=settings.limits, upstreams=_upstream_limits(settings))
+        self.limiter.configure(server=settings.limits, upstreams=upstream_limits(settings))
         for backend in dropped:
             asyncio.run(backend.close())
 
@@ -248,7 +239,7 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
     upgrade(database)
     store = ModelStore(settings.store_path, clock)
     backends = Backends(settings, database, store)
-    calls = _Calls(settings, database, catalog, backends, content, clock)
+    calls = CallPath(settings, database, catalog, backends, content, clock)
     return App(
         settings=settings,
         clock=clock,
@@ -292,90 +283,8 @@ def _process() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-class _Calls:
-    """The call path, wired."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        catalog: Catalog,
-        backends: Backends,
-        content: Content,
-        clock: Clock,
-    ) -> None:
-        process_id = new_id()
-        self.routes = RouteTable(database, catalog, warm=backends.resolve, clock=clock)
-        self.keys = KeyRing(database)
-        self.recorder = Recorder(
-            database,
-            clock=clock,
-            durability=settings.recording.durability,
-            on_record_failure=settings.recording.on_record_failure,
-            content=content,
-            process_id=process_id,
-            on_error=_log_recording,
-        )
-        self.breakers = Breakers(
-            clock=clock,
-            jitter=random.random,
-            failures=settings.breaker.failures,
-            open_s=settings.breaker.open_s,
-        )
-        self.limiter = Limiter(
-            database,
-            clock=clock,
-            process_id=process_id,
-            server=settings.limits,
-            upstreams=_upstream_limits(settings),
-            keys=self.keys,
-        )
-        self.shadows = Shadows(
-            database,
-            shadowed,
-            warm=backends.resolve,
-            recorder=self.recorder,
-            clock=clock,
-            jitter=random.random,
-        )
-        self.gateway = Gateway(
-            catalog=catalog,
-            routes=self.routes,
-            resolve=backends.resolve,
-            ledger=Ledger(
-                recorder=self.recorder, limiter=self.limiter, clock=clock, salt=_salt(database)
-            ),
-            breakers=self.breakers,
-            clock=clock,
-            forced=settings.force,
-            jitter=random.random,
-            shadows=self.shadows,
-        )
-
-
 def _content(recording: RecordingSettings) -> Content:
     redactor = None
     if recording.redact or recording.redact_patterns:
         redactor = Redactor(recording.redact, recording.redact_patterns)
     return Content(redactor, hashes_only=recording.content == "hashes")
-
-
-def _log_recording(error: Exception) -> None:
-    """Say that something is not recorded, without any of its content."""
-    if isinstance(error, StatementError):
-        error.hide_parameters = True
-    _log.error("recording fails", reason=f"{type(error).__name__}: {error}")
-
-
-def _upstream_limits(settings: Settings) -> dict[str, LimitSettings]:
-    return {name: upstream.limits for name, upstream in settings.upstreams.items()}
-
-
-def _salt(database: Database) -> bytes:
-    """The salt of this installation's hashes: drawn once, then read."""
-    table = table_of(Meta)
-    with database.write() as unit:
-        fresh = {"name": "salt", "value": secrets.token_hex(16)}
-        unit.execute(insert_ignore(unit, Meta).values(**fresh))
-        found = unit.execute(table.select().where(table.c.name == "salt")).one()
-    return bytes.fromhex(found.value)

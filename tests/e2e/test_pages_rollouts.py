@@ -14,12 +14,13 @@ from inhouse.api.serve import ServerHandle, serve_in_thread
 from inhouse.bootstrap import App, bootstrap
 from inhouse.core.clock import SystemClock
 from inhouse.gateway.keys import Role, create
-from inhouse.registry import routes, versions
+from inhouse.registry import routes
 from inhouse.rollout import steer
 from inhouse.rollout.declared import plan_of
 from inhouse.settings import RolloutSettings, Settings, TaskSettings, UpstreamSettings
 from inhouse.testing.pages import assert_clean, violations, watch
 from inhouse.testing.traffic import Traffic
+from inhouse.testing.versions import add_version
 
 pytestmark = pytest.mark.chromium
 PATIENCE_MS = 30_000
@@ -61,18 +62,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     )
     with app.database.write() as unit:
         keys = [create(unit, r, r, app.clock.now())[1] for r in (Role.OPERATOR, Role.VIEWER)]
-        versions.register(
-            unit,
-            task="mood",
-            task_revision=app.catalog.get("mood").revision,
-            artifact="mood",
-            store_version="20260101T000000Z-0badcafe",
-            manifest_digest="sha256:00",
-            recipe="encoder.v1",
-            run_id=None,
-            snapshot_id=None,
-            at=app.clock.now(),
-        )
+        add_version(unit, app.catalog.get("mood"), app.clock.now(), recipe="encoder.v1")
     with serve_in_thread(app) as server:
         yield Place(app, server, *keys)
 

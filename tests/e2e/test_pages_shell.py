@@ -220,3 +220,20 @@ def test_an_error_in_the_file_is_told_on_every_page(page: Page, place: Place) ->
         file.write_text(good)
     page.get_by_role("button", name="Check again").click()
     expect(page.get_by_role("heading", name="Settings Valid")).to_be_visible()
+
+
+def test_an_act_is_undone_from_its_message(page: Page, place: Place) -> None:
+    watched = watch(page)
+    sign_in(page, place.operator, "/automation")
+    page.get_by_role("button", name="Pause background work").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("look first")
+    dialog.get_by_role("button", name="Pause").click()
+    message = page.get_by_role("status").filter(has_text="Background work is paused")
+    message.get_by_role("button", name="Undo").focus()
+    assert_clean(page, watched)
+    page.keyboard.press("Enter")
+    said = page.get_by_role("status").filter(has_text="Background work goes on")
+    expect(said).to_be_visible()
+    expect(said.get_by_role("button", name="Undo")).to_have_count(0)
+    expect(page.get_by_role("button", name="Pause background work")).to_be_visible()

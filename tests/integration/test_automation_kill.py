@@ -25,10 +25,11 @@ from inhouse.db.unit import Database
 from inhouse.evaluation import records as evaluations
 from inhouse.evaluation.tables import Evaluation
 from inhouse.jobs import queue
-from inhouse.registry import routes, versions
+from inhouse.registry import routes
 from inhouse.rollout import records as rollouts
 from inhouse.settings import RolloutSettings, Settings, TaskSettings, TrainingSettings
 from inhouse.tasks.catalog import load_catalog
+from inhouse.testing.versions import add_version
 from inhouse.training import runs
 
 CLOCK = SystemClock()
@@ -126,18 +127,7 @@ def fill(database: Database, folder: Path) -> None:
     (folder / "rows.csv").write_text("text,label\n" + rows, encoding="utf-8")
     assert import_file(database, SPEC, folder / "rows.csv", clock=CLOCK).added == 10
     with database.write() as unit:
-        version = versions.register(
-            unit,
-            task="mood",
-            task_revision=SPEC.revision,
-            artifact="mood",
-            store_version="20260101T000000Z-0badcafe",
-            manifest_digest="sha256:00",
-            recipe="encoder-head.v1",
-            run_id=None,
-            snapshot_id=None,
-            at=CLOCK.now(),
-        )
+        version = add_version(unit, SPEC, CLOCK.now())
         begun = evaluations.begin(
             unit,
             task="mood",

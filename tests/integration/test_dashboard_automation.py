@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -108,6 +109,8 @@ def test_background_work_is_paused_and_resumed(place: Place) -> None:
     with place.app.database.read() as unit:
         found = paused(unit)
     assert found is not None
+    shown = place.viewer.get("/automation").text
+    assert re.search(r"paused it at <time [^<]*</time>: the disk is nearly full", shown)
     assert found.reason == "the disk is nearly full"
     assert "the disk is nearly full" in place.viewer.get("/automation").text
     assert place.operator.post("/automation/resume", {"csrf": token}).status == 303

@@ -20,31 +20,20 @@ from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
 from inhouse.registry import routes, versions
 from inhouse.rollout import records, steer
-from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
+from inhouse.rollout.plan import FULL_BP, RolloutState
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import RolloutRecord
 from inhouse.rollout.tables import SplitOwner
 from inhouse.rollout.tell import weight_of
 from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.testing.rollouts import SPEC, quick_plan
 from inhouse.testing.traffic import Traffic
+from inhouse.testing.versions import add_version
 
-SPEC = TaskSpec(
-    name="tone",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("good", "bad"),
-    prompt="{{ input }}",
-    chain=("embedded/general",),
-)
-PLAN = Plan(
+PLAN = quick_plan(
     steps_bp=(5000, FULL_BP),
     margin=0.4,
     first_outcomes=10,
-    dwell_s=0.0,
-    min_success=None,
-    max_p95_s=None,
-    guardrails=(Metric.SUCCESS,),
     bake_s=0.0,
 )
 TEMPLATE = """
@@ -147,18 +136,7 @@ def check(database: Database, rollout: RolloutRecord) -> RolloutRecord:
 def begin(database: Database) -> RolloutRecord:
     clock = SystemClock()
     with database.write() as unit:
-        versions.register(
-            unit,
-            task=SPEC.name,
-            task_revision=SPEC.revision,
-            artifact=SPEC.name,
-            store_version="20260101T000000Z-0badcafe",
-            manifest_digest="sha256:00",
-            recipe="encoder-head.v1",
-            run_id=None,
-            snapshot_id=None,
-            at=clock.now(),
-        )
+        add_version(unit, SPEC, clock.now())
         return steer.start(
             unit, SPEC, candidate="tone@1", plan=PLAN, actor="ada", reason="", at=clock.now()
         )

@@ -38,6 +38,7 @@ from inhouse.settings import RolloutSettings, Settings, TaskSettings, TrainingSe
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import load_catalog
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.versions import add_version
 from inhouse.training import runs
 from inhouse.training.execute import Training
 
@@ -120,18 +121,7 @@ class World:
         self.clock.advance(1)
         at = self.clock.now()
         with self.database.write() as unit:
-            made = versions.register(
-                unit,
-                task="mood",
-                task_revision=self.spec.revision,
-                artifact="mood",
-                store_version="20260101T000000Z-0badcafe",
-                manifest_digest="sha256:00",
-                recipe="encoder-head.v1",
-                run_id=None,
-                snapshot_id=None,
-                at=at,
-            )
+            made = add_version(unit, self.spec, at)
         self.evaluate(made.reference, against=against, **evaluation)
         return made.reference
 

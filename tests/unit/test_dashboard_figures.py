@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from markupsafe import Markup
 
 from inhouse.dashboard import figures
 
@@ -76,3 +77,4 @@ def test_messages_become_sentences_with_code() -> None:
     assert figures.sentence("is it running?") == "Is it running?"
     assert figures.sentence("one ` alone") == "One ` alone."
     assert figures.sentence("") == ""
+    assert figures.sentence(Markup("<b>it</b> {}").format("<i>")) == "<b>it</b> &lt;i&gt;."

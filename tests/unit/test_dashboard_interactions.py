@@ -17,7 +17,8 @@ from inhouse.interactions.entry import InteractionRecord
 from inhouse.interactions.filters import Facets
 from inhouse.monitoring.activity import Activity, ActivitySlot, FacetCount
 from inhouse.monitoring.concern import Concern, Level
-from inhouse.monitoring.overview import Journey, Period, TaskSummary
+from inhouse.monitoring.journeys import Journey
+from inhouse.monitoring.overview import Period, TaskSummary
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

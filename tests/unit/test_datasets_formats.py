@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inhouse.core.errors import Invalid
+from inhouse.datasets.formats import docbin
 from inhouse.datasets.formats.choose import ENDINGS, FORMATS, format_of, load
 from inhouse.datasets.formats.pieces import cut, join
 from inhouse.datasets.formats.row import Record, Row
@@ -346,6 +348,34 @@ def test_no_bytes_break_a_reader_of_text(name: str) -> None:
             assert msgspec.json.encode(row.fields)
 
     holds()
+
+
+def test_a_docbin_that_unpacks_to_too_much_is_refused_before_it_is_held() -> None:
+    packing = zlib.compressobj(1)
+    packed = [packing.compress(bytes(2**20)) for _ in range(docbin.LARGEST // 2**20)]
+    content = BytesIO(b"".join([*packed, packing.compress(b"0"), packing.flush()]))
+    del packed
+    tracemalloc.start()
+    with pytest.raises(Invalid, match="over 512 MiB") as refused:
+        list(docbin.read(content, {}))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refused.value.code == "import-size"
+    assert "several files" in refused.value.hint
+    assert peak < 16 * 2**20
+
+
+def test_a_docbin_of_just_the_size_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Record(
+        text="a text", target={"label": "bad"}, weight=1.0, quality=1.0, group="g", split="train"
+    )
+    content, _ = _write("docbin", SPECS[TaskKind.CHOICE], [record] * 3)
+    size = len(zlib.decompress(content))
+    monkeypatch.setattr(docbin, "LARGEST", size)
+    assert len(_read("docbin", content)) == 3
+    monkeypatch.setattr(docbin, "LARGEST", size - 1)
+    with pytest.raises(Invalid):
+        _read("docbin", content)
 
 
 @pytest.mark.parametrize("name", ["parquet", "docbin"])

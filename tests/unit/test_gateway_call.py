@@ -23,9 +23,7 @@ from inhouse.interactions.pseudonym import pseudonym
 from inhouse.interactions.record import InteractionRecord, Recorder
 from inhouse.interactions.search import get, search
 from inhouse.registry import routes
-from inhouse.settings import Settings
-from inhouse.tasks.catalog import load_catalog
-from inhouse.testing.gateway import wire_gateway
+from inhouse.testing.gateway import mood_catalog, wire_gateway
 
 SALT = b"0123456789abcdef"
 KEY = Key(
@@ -73,14 +71,7 @@ class World:
 
     def __init__(self, database: Database, **task: Any) -> None:
         self.database = database
-        declared = {
-            "builtin": "sentiment",
-            "kind": "choice",
-            "chain": ["embedded/a", "embedded/b"],
-            "timeout_s": 5.0,
-            **task,
-        }
-        self.catalog = load_catalog(Settings(tasks={"mood": declared}))
+        self.catalog = mood_catalog(**{"timeout_s": 5.0, **task})
         self.routes = RouteTable(database, self.catalog, warm=str)
         self.recorder = Recorder(database, clock=SystemClock())
         self.recorder.start()

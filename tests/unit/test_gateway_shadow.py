@@ -27,9 +27,7 @@ from inhouse.interactions.search import counts_by_hosting, find, search
 from inhouse.interactions.spent import totals
 from inhouse.interactions.tables import Outcome as OutcomeRow
 from inhouse.registry import move
-from inhouse.settings import Settings
-from inhouse.tasks.catalog import load_catalog
-from inhouse.testing.gateway import wire_gateway
+from inhouse.testing.gateway import mood_catalog, wire_gateway
 
 SHADOW = Facets(arm="shadow")
 EVER = Span()
@@ -66,14 +64,7 @@ class World:
 
     def __init__(self, database: Database, **task: Any) -> None:
         self.database = database
-        declared = {
-            "builtin": "sentiment",
-            "kind": "choice",
-            "chain": ["embedded/a", "embedded/b"],
-            "timeout_s": 60.0,
-            **task,
-        }
-        self.catalog = load_catalog(Settings(tasks={"mood": declared}))
+        self.catalog = mood_catalog(**{"timeout_s": 60.0, **task})
         self.models = {
             name: Model(name, said)
             for name, said in {

@@ -32,6 +32,7 @@ from inhouse.settings import UpstreamSettings
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.versions import add_version
 
 SPEC = TaskSpec(
     name="mood",
@@ -177,18 +178,7 @@ def test_nothing_to_tell(sqlite_database: Database, clock: FrozenClock) -> None:
 
 
 def _register(unit: WriteUnit, clock: FrozenClock) -> versions.Version:
-    return versions.register(
-        unit,
-        task="mood",
-        task_revision=SPEC.revision,
-        artifact="mood",
-        store_version="20260101T000000Z-0badcafe",
-        manifest_digest="sha256:00",
-        recipe="encoder-head.v1",
-        run_id=None,
-        snapshot_id=None,
-        at=clock.now(),
-    )
+    return add_version(unit, SPEC, clock.now())
 
 
 def _evaluate(

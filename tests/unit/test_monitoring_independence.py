@@ -33,6 +33,7 @@ from inhouse.monitoring.report import (
 from inhouse.registry import move, routes, versions
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.versions import add_version
 
 GENERAL = "hosted/large"
 
@@ -147,18 +148,7 @@ def _calls(
 
 
 def _own_version(unit: WriteUnit, clock: FrozenClock, task: str) -> versions.Version:
-    return versions.register(
-        unit,
-        task=task,
-        task_revision=_spec(task).revision,
-        artifact=task,
-        store_version="20260101T000000Z-0badcafe",
-        manifest_digest="sha256:00",
-        recipe="encoder-head.v1",
-        run_id=None,
-        snapshot_id=None,
-        at=clock.now(),
-    )
+    return add_version(unit, _spec(task), clock.now())
 
 
 def _evaluated(

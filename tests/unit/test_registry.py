@@ -19,6 +19,7 @@ from inhouse.registry import move, retire, routes, versions
 from inhouse.registry.versions import Version
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.versions import add_version
 
 SPEC = TaskSpec(
     name="sentiment",
@@ -31,18 +32,7 @@ SPEC = TaskSpec(
 
 
 def _register(unit: WriteUnit, clock: FrozenClock, run_id: str | None = None) -> Version:
-    return versions.register(
-        unit,
-        task="sentiment",
-        task_revision=SPEC.revision,
-        artifact="sentiment",
-        store_version="20260101T000000Z-0badcafe",
-        manifest_digest="sha256:00",
-        recipe="encoder-head.v1",
-        run_id=run_id,
-        snapshot_id=None,
-        at=clock.now(),
-    )
+    return add_version(unit, SPEC, clock.now(), run_id=run_id)
 
 
 def test_versions_are_numbered_per_task_and_entered_once_per_run(

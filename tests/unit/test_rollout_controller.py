@@ -15,28 +15,16 @@ from inhouse.jobs import pause
 from inhouse.registry import routes
 from inhouse.rollout import records, steer
 from inhouse.rollout.controller import Controller
-from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
+from inhouse.rollout.plan import FULL_BP, RolloutState
 from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.rollouts import SPEC, quick_plan
 from inhouse.testing.traffic import Traffic
 
-SPEC = TaskSpec(
-    name="tone",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("good", "bad"),
-    prompt="{{ input }}",
-    chain=("embedded/general",),
-)
-PLAN = Plan(
+PLAN = quick_plan(
     steps_bp=(5000, FULL_BP),
     margin=0.2,
     first_outcomes=20,
-    dwell_s=0.0,
-    min_success=None,
-    max_p95_s=None,
-    guardrails=(Metric.SUCCESS,),
 )
 
 

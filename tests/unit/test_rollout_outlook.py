@@ -21,36 +21,26 @@ from inhouse.registry import routes, versions
 from inhouse.registry.versions import Version
 from inhouse.rollout import history, records, steer
 from inhouse.rollout.halt import halt
-from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
+from inhouse.rollout.plan import FULL_BP, Plan, RolloutState
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tables import RolloutIntake
 from inhouse.rollout.tally import as_json, from_json
 from inhouse.rollout.tell import plain_view
 from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.rollouts import SPEC, quick_plan
 from inhouse.testing.traffic import Traffic
+from inhouse.testing.versions import add_version
 
-SPEC = TaskSpec(
-    name="tone",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("good", "bad"),
-    prompt="{{ input }}",
-    chain=("embedded/general",),
-)
 CATALOG = Catalog([SPEC])
 SAID: dict[str, Any] = {"actor": "ada", "reason": "because"}
-PLAN = Plan(
+PLAN = quick_plan(
     steps_bp=(2000, 5000, 8000, FULL_BP),
     margin=0.2,
     first_outcomes=20,
     step_outcomes=20,
     dwell_s=60.0,
-    min_success=None,
-    max_p95_s=None,
-    guardrails=(Metric.SUCCESS,),
     bake_s=60.0,
 )
 
@@ -62,18 +52,7 @@ def begin(database: Database, clock: FrozenClock, plan: Plan) -> RolloutRecord:
 
 
 def register(unit: WriteUnit, number: int, clock: FrozenClock) -> Version:
-    return versions.register(
-        unit,
-        task=SPEC.name,
-        task_revision=SPEC.revision,
-        artifact=SPEC.name,
-        store_version=f"2026010{number}T000000Z-0badcafe",
-        manifest_digest="sha256:00",
-        recipe="encoder-head.v1",
-        run_id=None,
-        snapshot_id=None,
-        at=clock.now(),
-    )
+    return add_version(unit, SPEC, clock.now(), store_version=f"2026010{number}T000000Z-0badcafe")
 
 
 class Ramp:

@@ -23,47 +23,25 @@ from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.shadowed import targets
 from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.rollouts import SPEC, quick_plan
 from inhouse.testing.traffic import Traffic
+from inhouse.testing.versions import add_version
 
-SPEC = TaskSpec(
-    name="tone",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("good", "bad"),
-    prompt="{{ input }}",
-    chain=("embedded/general",),
-)
 CATALOG = Catalog([SPEC])
 SAID: dict[str, Any] = {"actor": "ada", "reason": "because"}
-PLAN = Plan(
+PLAN = quick_plan(
     steps_bp=(5000, 8000, FULL_BP),
     margin=0.2,
     first_outcomes=20,
     step_outcomes=20,
-    dwell_s=0.0,
-    min_success=None,
-    max_p95_s=None,
-    guardrails=(Metric.SUCCESS,),
     bake_s=60.0,
 )
 
 
 def begin(database: Database, clock: FrozenClock, plan: Plan = PLAN) -> RolloutRecord:
     with database.write() as unit:
-        versions.register(
-            unit,
-            task=SPEC.name,
-            task_revision=SPEC.revision,
-            artifact=SPEC.name,
-            store_version="20260101T000000Z-0badcafe",
-            manifest_digest="sha256:00",
-            recipe="encoder-head.v1",
-            run_id=None,
-            snapshot_id=None,
-            at=clock.now(),
-        )
+        add_version(unit, SPEC, clock.now())
         return steer.start(unit, SPEC, candidate="tone@1", plan=plan, at=clock.now(), **SAID)
 
 

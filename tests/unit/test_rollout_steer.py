@@ -17,33 +17,16 @@ from inhouse.rollout.declared import as_json, from_json, plan_of
 from inhouse.rollout.plan import Metric, Plan, RolloutState
 from inhouse.rollout.records import RolloutRecord
 from inhouse.settings import RolloutSettings
-from inhouse.tasks.spec import TaskKind, TaskSpec, Unit
+from inhouse.tasks.spec import TaskSpec, Unit
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.rollouts import SPEC
+from inhouse.testing.versions import add_version
 
-SPEC = TaskSpec(
-    name="tone",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("good", "bad"),
-    prompt="{{ input }}",
-    chain=("embedded/general",),
-)
 SAID: dict[str, Any] = {"actor": "ada", "reason": "because"}
 
 
 def register(unit: WriteUnit, clock: FrozenClock, spec: TaskSpec = SPEC) -> Version:
-    return versions.register(
-        unit,
-        task=spec.name,
-        task_revision=spec.revision,
-        artifact=spec.name,
-        store_version="20260101T000000Z-0badcafe",
-        manifest_digest="sha256:00",
-        recipe="encoder-head.v1",
-        run_id=None,
-        snapshot_id=None,
-        at=clock.now(),
-    )
+    return add_version(unit, spec, clock.now())
 
 
 def begin(

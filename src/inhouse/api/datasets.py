@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any, BinaryIO, Literal
@@ -98,17 +98,16 @@ def compare_datasets(
 ) -> DatasetDiff:
     """What changed from one snapshot of a task to another."""
     with app.database.read() as unit:
-        found = compare(unit, get(unit, snapshot_id), get(unit, other_id))
-    wanted = [one for one in found.changes if what is None or what in one.what]
-    page = wanted[after + 1 : after + 1 + limit]
-    last = after + len(page)
-    shown = asdict(replace(found, changes=()))
+        old, new = get(unit, snapshot_id), get(unit, other_id)
+        found = compare(unit, old, new, what=what, start=after + 1, limit=limit)
+    last = after + len(found.changes)
+    shown = asdict(found)
     return DatasetDiff.model_validate(
         {
             **shown,
-            "items": [asdict(change) for change in page],
-            "next": last if last + 1 < len(wanted) else None,
-            "total": len(wanted),
+            "items": shown["changes"],
+            "next": last if last + 1 < found.matching else None,
+            "total": found.matching,
         }
     )
 

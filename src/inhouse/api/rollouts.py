@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -17,6 +17,7 @@ from inhouse.client.rollouts import (
     RolloutStart,
 )
 from inhouse.db.unit import WriteUnit
+from inhouse.gateway.access import Principal
 from inhouse.rollout import records, steer
 from inhouse.rollout.declared import adjusted, plan_of
 from inhouse.rollout.history import MOST, readings
@@ -84,12 +85,7 @@ def pause_rollout(
     rollout_id: PathId, request: RolloutChange, app: Wired, who: Operator
 ) -> RolloutDetail:
     """Stay at the weight that is in force. Harm still rolls back."""
-
-    def pause(unit: WriteUnit, rollout: RolloutRecord) -> None:
-        at = app.clock.now()
-        steer.pause(unit, rollout, actor=who.actor, reason=request.reason, at=at)
-
-    return _change(app, rollout_id, pause)
+    return _change(rollout_id, request, app, who, steer.pause)
 
 
 @router.post("/v1/rollouts/{rollout_id}/resume")
@@ -97,12 +93,7 @@ def resume_rollout(
     rollout_id: PathId, request: RolloutChange, app: Wired, who: Operator
 ) -> RolloutDetail:
     """Go on where a person or evidence stopped it."""
-
-    def resume(unit: WriteUnit, rollout: RolloutRecord) -> None:
-        at = app.clock.now()
-        steer.resume(unit, rollout, actor=who.actor, reason=request.reason, at=at)
-
-    return _change(app, rollout_id, resume)
+    return _change(rollout_id, request, app, who, steer.resume)
 
 
 @router.post("/v1/rollouts/{rollout_id}/rollback")
@@ -111,19 +102,19 @@ def roll_back_rollout(
 ) -> RolloutDetail:
     """Send everything to the incumbent, at once; the candidate's version is rejected."""
 
-    def roll_back(unit: WriteUnit, rollout: RolloutRecord) -> None:
-        spec = app.catalog.get(rollout.task)
-        at = app.clock.now()
-        steer.rollback(unit, spec, rollout, actor=who.actor, reason=request.reason, at=at)
+    def roll_back(unit: WriteUnit, rollout: RolloutRecord, **said: Any) -> None:
+        steer.rollback(unit, app.catalog.get(rollout.task), rollout, **said)
 
-    return _change(app, rollout_id, roll_back)
+    return _change(rollout_id, request, app, who, roll_back)
 
 
 def _change(
-    app: App, rollout_id: str, verb: Callable[[WriteUnit, RolloutRecord], None]
+    rollout_id: str, request: RolloutChange, app: App, who: Principal, verb: Callable[..., Any]
 ) -> RolloutDetail:
+    """``verb`` takes the unit, the rollout, ``actor``, ``reason`` and ``at``."""
     with app.database.write() as unit:
-        verb(unit, records.get(unit, rollout_id, lock=True))
+        rollout = records.get(unit, rollout_id, lock=True)
+        verb(unit, rollout, actor=who.actor, reason=request.reason, at=app.clock.now())
     app.routes.refresh()
     return _detail(app, rollout_id)
 

@@ -193,13 +193,14 @@ def card(snapshot: Named, task: Whose = None, as_json: AsJson = False) -> None:
 def diff(before: Named, after: Named, task: Whose = None, as_json: AsJson = False) -> None:
     """What changed from one snapshot to another; --json names every example."""
     from inhouse.cli.context import open_context
-    from inhouse.cli.dataset_diff import print_diff
+    from inhouse.cli.dataset_diff import SHOWN, print_diff
     from inhouse.datasets.diff import compare
     from inhouse.datasets.snapshot import get
 
     context = open_context()
     with context.app.database.read() as unit:
-        found = compare(unit, get(unit, before, task), get(unit, after, task))
+        old, new = get(unit, before, task), get(unit, after, task)
+        found = compare(unit, old, new, limit=None if as_json else SHOWN)
     if as_json:
         context.print_json(found)
     else:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from inhouse.datasets.diff import Change, Diff, Side
+    from inhouse.datasets.diff import Change, Diff
+    from inhouse.datasets.sides import Side
 
-_SHOWN = 20
+SHOWN = 20
+"""Changes that are printed."""
 _MARKS = {"added": "+", "removed": "-"}
 
 
@@ -26,10 +28,10 @@ def print_diff(found: Diff) -> None:
         typer.echo(f"  {move.before} -> {move.after}: {move.examples}")
     for name, (old, new) in found.settings.items():
         typer.echo(f"  built with {name} {old} -> {new}")
-    for change in found.changes[:_SHOWN]:
+    for change in found.changes[:SHOWN]:
         typer.echo(_line(change))
-    if len(found.changes) > _SHOWN:
-        typer.echo(f"and {len(found.changes) - _SHOWN} more; --json names all", err=True)
+    if found.changed > SHOWN:
+        typer.echo(f"and {found.changed - SHOWN} more; --json names all", err=True)
 
 
 def _line(change: Change) -> str:

@@ -33,6 +33,7 @@ def independence(
     from inhouse.cli.context import open_context
     from inhouse.cli.times import parse_time
     from inhouse.client.overview import Savings as SavingsModel
+    from inhouse.interactions.hours import shifted
     from inhouse.monitoring.queries import Window
     from inhouse.monitoring.report import independence_in
     from inhouse.monitoring.savings import savings
@@ -41,7 +42,7 @@ def independence(
         return
     context = open_context()
     end = parse_time(until) if until else context.app.clock.now()
-    start = parse_time(since) if since else end - timedelta(days=days)
+    start = parse_time(since) if since else shifted(end, -timedelta(days=days))
     with context.app.database.read() as unit:
         window = Window(since=start, until=end)
         report = independence_in(unit, window)

@@ -179,7 +179,10 @@ def publish(
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     grace: Annotated[
-        int, typer.Option(min=0, metavar="DAYS", help="Nothing younger than so many days goes.")
+        int,
+        typer.Option(
+            min=0, max=36_500, metavar="DAYS", help="Nothing younger than so many days goes."
+        ),
     ] = 7,
     keep: Annotated[int, typer.Option(min=0, help="Newest versions kept of each model.")] = 3,
     as_json: AsJson = False,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inhouse.cli.running import Key, Url, open_client
+
 if TYPE_CHECKING:
+    from inhouse.client.breakers import Breaker
     from inhouse.monitoring.readiness import Readiness
+    from inhouse.monitoring.readiness_lines import Unseen
 
 
 def readiness(
     task: str,
+    url: Url = None,
+    key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Whether an own model can take a task over: a line for each thing that must hold, and what to
-    do next. Circuits are known to a running server only (`GET /v1/tasks/TASK/readiness`)."""
+    do next. Circuit breakers are asked of the running server, where there is one."""
     from inhouse.cli.context import open_context
     from inhouse.monitoring import readiness as judging
     from inhouse.rollout.declared import plan_of
@@ -23,12 +30,31 @@ def readiness(
     context = open_context()
     spec = context.app.catalog.get(task)
     plan = plan_of(context.app.settings.tasks[spec.name].rollout)
+    breakers = _breakers(url, key)
     with context.app.database.read() as unit:
-        found = judging.readiness(unit, spec, plan, clock=context.app.clock)
+        found = judging.readiness(unit, spec, plan, clock=context.app.clock, breakers=breakers)
     if as_json:
         context.print_json(found)
         return
     _print(found)
+
+
+def _breakers(url: str | None, key: str | None) -> Sequence[Breaker] | Unseen:
+    """Those of the running server, or why they are not known. A server that was named must answer;
+    the project's own need not run."""
+    from inhouse.client.breakers import list_breakers
+    from inhouse.core.errors import Denied, InhouseError
+    from inhouse.monitoring.readiness_lines import NO_SERVER, Unseen
+
+    try:
+        with open_client(url, key) as client:
+            return list_breakers(client)
+    except Denied as error:
+        return Unseen(f"the running server does not say: {error.message}", error.hint)
+    except InhouseError as error:
+        if url is not None or error.code != "unreachable":
+            raise
+        return NO_SERVER
 
 
 def _print(found: Readiness) -> None:

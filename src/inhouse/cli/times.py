@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 def parse_time(text: str) -> datetime:
     """A time in ISO 8601; one without a zone is UTC. Raises Invalid (code ``time``)."""
+    from inhouse.db.base import in_utc
+
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise Invalid(
             f"{text!r} is no time", code="time", hint="write it as 2026-01-31T12:00:00Z"
         ) from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return in_utc(found.replace(tzinfo=UTC) if found.tzinfo is None else found)
 
 
 def parse_period(text: str) -> Period:

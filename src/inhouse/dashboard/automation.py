@@ -12,7 +12,9 @@ from inhouse.automation.carry import open_of
 from inhouse.automation.records import ProposalRecord
 from inhouse.automation.steps import ProposalState, What
 from inhouse.automation.tell import tell
-from inhouse.dashboard.shell import Operating, Page, Reading
+from inhouse.core.errors import Conflict
+from inhouse.dashboard.shell import Operating, Reading
+from inhouse.dashboard.toasts import Undo
 from inhouse.jobs import pause as pausing
 
 router = APIRouter()
@@ -76,16 +78,26 @@ def pause(page: Operating) -> Response:
     """Stop all background work."""
     app, reason = page.app, page.reason()
     with app.database.write() as unit:
-        pausing.pause(unit, actor=page.actor, reason=reason, at=app.clock.now())
-    return _back(page, "Background work is paused")
+        is_new = pausing.paused(unit) is None
+        made = pausing.pause(unit, actor=page.actor, reason=reason, at=app.clock.now())
+    undo = Undo("/automation/resume", {"paused": made.at.isoformat()}) if is_new else None
+    return page.redirect("/automation", toast="Background work is paused", undo=undo)
 
 
 @router.post("/automation/resume")
 def resume(page: Operating) -> Response:
-    """Go on with it."""
+    """Go on with it; a form that names a pause ends that one alone."""
+    named = page.sent.get("paused")
     with page.app.database.write() as unit:
+        found = pausing.paused(unit)
+        if named is not None and (found is None or found.at.isoformat() != named):
+            raise Conflict(
+                "that pause is over, or another one is in force",
+                code="jobs-paused",
+                hint="look at the page again",
+            )
         pausing.resume(unit)
-    return _back(page, "Background work goes on")
+    return page.redirect("/automation", toast="Background work goes on")
 
 
 def question(one: ProposalRecord) -> str:
@@ -106,7 +118,3 @@ def result_path(one: ProposalRecord) -> str:
     if run := one.result.get("run_id"):
         return f"/training/{run}"
     return ""
-
-
-def _back(page: Page, toast: str) -> Response:
-    return page.redirect("/automation", toast=toast)

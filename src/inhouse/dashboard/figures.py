@@ -90,10 +90,10 @@ def lines(text: str) -> Markup:
     return Markup("<br>").join(escape(line) for line in text.splitlines())
 
 
-def sentence(text: str) -> Markup:
-    """A message as a sentence, with what stands between backticks as code."""
+def sentence(text: str | Markup) -> Markup:
+    """A message as a sentence, with what stands between backticks as code; markup stays markup."""
     whole = text[:1].upper() + text[1:]
-    whole = whole if not whole or whole.endswith((".", "?", ":")) else f"{whole}."
+    whole = whole if not whole or whole.endswith((".", "?", ":")) else whole + "."
     parts = whole.split("`")
     if len(parts) % 2 == 0:
         return escape(whole)

@@ -19,6 +19,7 @@ from inhouse.dashboard.overview_view import PERIODS, version_path
 from inhouse.dashboard.security import path_of
 from inhouse.dashboard.shell import Page, Reading, Reviewing
 from inhouse.dashboard.tasks_view import pieces, pretty
+from inhouse.db.base import in_utc
 from inhouse.db.unit import ReadUnit
 from inhouse.feedback.said import corrected
 from inhouse.feedback.submit import FeedbackKind, list_for, submit
@@ -164,7 +165,7 @@ def _moment(text: str) -> datetime | None:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise Invalid(f"until: {text!r} is no moment", code="time", hint="ISO 8601 with a zone")
-    return moment
+    return in_utc(moment)
 
 
 def _detail(page: Page, unit: ReadUnit, interaction_id: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from inhouse.dashboard import overview_view as view
 from inhouse.dashboard import rollouts_words
 from inhouse.dashboard.shell import Page, Reading
 from inhouse.monitoring.overview import Overview, Period, overview
+from inhouse.monitoring.savings import BASES
 from inhouse.rollout import records
 from inhouse.rollout.tell import weight_of
 
@@ -34,6 +35,7 @@ def show(page: Reading) -> Response:
         steps=found.independence.steps[:_MOST_STEPS],
         running=_running(page),
         say=rollouts_words,
+        bases=BASES,
         now=page.app.clock.now(),
         started=bool(found.calls or any(task.journey.version for task in found.tasks)),
     )

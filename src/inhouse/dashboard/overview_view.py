@@ -10,10 +10,11 @@ from urllib.parse import quote, urlencode
 from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.dashboard.axes import time_axis
 from inhouse.dashboard.charts import AreaChart, area_chart
-from inhouse.dashboard.figures import number, percent, plural
+from inhouse.dashboard.figures import number, percent, plural, usd
 from inhouse.dashboard.frames import Framing
 from inhouse.monitoring.concern import Concern, Level
 from inhouse.monitoring.overview import Overview, Period, Slot, TaskSummary
+from inhouse.monitoring.savings import Savings
 from inhouse.registry.routes import FULL
 
 PERIODS: Final = {
@@ -90,6 +91,18 @@ def sentence(found: Overview) -> str:
         1: "One task needed a general model.",
     }.get(need, f"{number(need)} tasks needed a general model.")
     return f"Own models gave {share} of {calls} in the last {PERIODS[found.period]}. {rest}"
+
+
+def saved(found: Savings) -> str:
+    """What own models saved in all, for the figure of the cost; "" where none answered."""
+    if not found.tasks:
+        return ""
+    if found.saved is None:
+        return "what own models saved is not known"
+    words = f"own models {'saved' if found.saved >= 0 else 'cost'} {usd(abs(found.saved))}"
+    words += "" if found.saved >= 0 else " more than upstreams"
+    known = len(found.tasks) - len(found.unknown)
+    return f"{words}, known of {known} of {len(found.tasks)} tasks" if found.unknown else words
 
 
 def who_answers(found: Overview) -> AreaChart | None:

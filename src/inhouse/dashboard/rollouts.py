@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from inhouse.core.errors import InhouseError
+from inhouse.core.errors import Conflict, InhouseError
 from inhouse.core.states import VersionStatus
 from inhouse.dashboard import rollouts_view as view
 from inhouse.dashboard import rollouts_words as say
@@ -19,6 +19,7 @@ from inhouse.dashboard.overview_view import version_path
 from inhouse.dashboard.rollouts_charts import charts_of
 from inhouse.dashboard.rollouts_checks import check_rows
 from inhouse.dashboard.shell import Operating, Page, Reading, whole_number
+from inhouse.dashboard.toasts import Undo
 from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.interactions.activity import NOT_COUNTED
 from inhouse.interactions.counts import sums
@@ -144,19 +145,30 @@ async def show_events(rollout_id: str, request: Request, page: Reading) -> Respo
 
 @router.post("/rollouts/{rollout_id}/pause")
 def pause(rollout_id: str, page: Operating) -> Response:
-    """Stay at the weight that is in force."""
+    """Stay at the weight that is in force. Resuming undoes it where nothing else had stopped it."""
 
-    def act(unit: WriteUnit, rollout: RolloutRecord, **said: Any) -> None:
-        steer.pause(unit, rollout, **said)
+    def act(unit: WriteUnit, rollout: RolloutRecord, **said: Any) -> Undo | None:
+        made = steer.pause(unit, rollout, **said)
+        if rollout.stopped_from is not None:
+            return None
+        fields = {"decision": str(made.number), "reason": "Undid the pause"}
+        return Undo(f"/rollouts/{rollout.id}/resume", fields)
 
     return _change(page, rollout_id, act, "Paused")
 
 
 @router.post("/rollouts/{rollout_id}/resume")
 def resume(rollout_id: str, page: Operating) -> Response:
-    """Go on where a person or evidence stopped it."""
+    """Go on where a person or evidence stopped it; a form that names a decision, after it alone."""
 
     def act(unit: WriteUnit, rollout: RolloutRecord, **said: Any) -> None:
+        named = page.sent.get("decision")
+        if named is not None and str(records.decisions(unit, rollout.id)[-1].number) != named:
+            raise Conflict(
+                f"the rollout of {rollout.task} went on meanwhile",
+                code="rollout-changed",
+                hint="look at the page again",
+            )
         steer.resume(unit, rollout, **said)
 
     return _change(page, rollout_id, act, "Resumed")
@@ -172,13 +184,13 @@ def roll_back(rollout_id: str, page: Operating) -> Response:
     return _change(page, rollout_id, act, "Rolled back")
 
 
-def _change(page: Page, rollout_id: str, act: Callable[..., None], toast: str) -> Response:
+def _change(page: Page, rollout_id: str, act: Callable[..., Undo | None], toast: str) -> Response:
     app, reason = page.app, page.reason()
     with app.database.write() as unit:
         rollout = records.get(unit, rollout_id, lock=True)
-        act(unit, rollout, actor=page.actor, reason=reason, at=app.clock.now())
+        undo = act(unit, rollout, actor=page.actor, reason=reason, at=app.clock.now())
     app.routes.refresh()
-    return page.redirect(f"/rollouts/{rollout_id}", toast=toast)
+    return page.redirect(f"/rollouts/{rollout_id}", toast=toast, undo=undo)
 
 
 def _form(page: Page, sent: Mapping[str, str], error: InhouseError | None = None) -> Response:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl
 
 import jinja2
 from fastapi import Depends
@@ -33,6 +33,7 @@ from inhouse.dashboard.security import (
     path_of,
     safe_path,
 )
+from inhouse.dashboard.toasts import Toast, Undo, seal, unseal
 from inhouse.db.dialects import table_of
 from inhouse.db.tables import Meta
 from inhouse.db.unit import Database
@@ -147,22 +148,24 @@ class Page:
         ``_``) if the template has one, otherwise the block ``content``.
         """
         made = self.site.templates.get_template(template)
-        toast = unquote(self.request.cookies.get(_TOAST, ""))
+        told = self.request.cookies.get(_TOAST, "")
+        toast = unseal(self.site.secret, self.session, told) if told else None
         frame = {"page": self, "title": title, "nav": nav, "part": self._part(made), "toast": toast}
         response = HTMLResponse(made.render(**context, **frame), status, headers=_headers())
-        if toast:
+        if told:
             response.delete_cookie(_TOAST, samesite="strict", httponly=True)
         return response
 
-    def redirect(self, path: str, *, toast: str = "") -> Response:
-        """Go on to a page of this server, which tells ``toast`` once."""
+    def redirect(self, path: str, *, toast: str = "", undo: Undo | None = None) -> Response:
+        """Go on to a page of this server, which tells ``toast`` once, and offers ``undo``."""
         path = safe_path(path)
         if self.fragment:
             response = Response(status_code=204, headers={**_headers(), "hx-redirect": path})
         else:
             response = Response(status_code=303, headers={**_headers(), "location": path})
         if toast:
-            self.set_cookie(response, _TOAST, quote(toast), max_age=_TOAST_S)
+            sealed = seal(self.site.secret, self.session, Toast(toast, undo))
+            self.set_cookie(response, _TOAST, sealed, max_age=_TOAST_S)
         return response
 
     def set_cookie(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +16,7 @@ from inhouse.core.ids import new_id
 from inhouse.core.states import VersionStatus
 from inhouse.dashboard import tasks_view as view
 from inhouse.dashboard.shell import Calling, Operating, Page, Reading, whole_number
+from inhouse.dashboard.toasts import Undo
 from inhouse.gateway.entry import Call, Outcome
 from inhouse.monitoring import traffic
 from inhouse.monitoring.figures import figures
@@ -113,6 +115,7 @@ def change_route(name: str, page: Operating) -> Response:
     app, spec = page.app, page.app.catalog.get(name)
     reason, form = page.reason(), page.sent
     with app.database.write() as unit:
+        before = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
         route = move.set_weight(
             unit,
             spec,
@@ -124,9 +127,23 @@ def change_route(name: str, page: Operating) -> Response:
             expect=_revision(form),
         )
     app.routes.refresh()
-    return page.redirect(
-        f"/tasks/{name}", toast=f"Revision {route.revision}: {view.sentence(route)}"
-    )
+    toast = f"Revision {route.revision}: {view.sentence(route)}"
+    return page.redirect(f"/tasks/{name}", toast=toast, undo=_undo(before, route))
+
+
+def _undo(before: Route, after: Route) -> Undo | None:
+    """The way back to the share of before, where it leads to exactly the same traffic: the same
+    candidate, so that who meets it is drawn as before, and no version that became active."""
+    same = (before.chain, before.pin) == (after.chain, None)
+    if not same or before.candidate != after.candidate or after.weight_bp == routes.FULL:
+        return None
+    fields = {
+        "candidate": after.candidate or "",
+        "weight": f"{before.weight_bp / 100:g}",
+        "revision": str(after.revision),
+        "reason": f"Undid revision {after.revision}",
+    }
+    return Undo(f"/tasks/{quote(after.task, safe='')}/route", fields)
 
 
 @router.post("/tasks/{name}/rollback")

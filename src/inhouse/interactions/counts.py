@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select
@@ -24,6 +25,7 @@ from inhouse.interactions.hours import (
 from inhouse.interactions.tables import Activity
 
 _table = table_of(Activity)
+_MOST_DAYS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,24 @@ def days_and_hours_in(span: Span) -> list[ColumnElement[bool]]:
     first, last = day_ceiling(span.since), day_floor(hour_ceiling(span.until))
     if first >= last:
         return hours_in(span)
-    days = [day_of(first + number * DAY) for number in range((last - first) // DAY)]
     ends = (Span(since=span.since, until=first), Span(since=last, until=span.until))
     return [
-        _table.c.hour.in_(days),
+        _days(first, last),
         *(one for end in ends if end.since != end.until for one in hours_in(end)),
     ]
+
+
+def _days(first: datetime, last: datetime) -> ColumnElement[bool]:
+    """The rows of the days from ``first`` to before ``last``: by their keys, unless they are more
+    than a statement takes."""
+    count = (last - first) // DAY
+    if count <= _MOST_DAYS:
+        return _table.c.hour.in_([day_of(first + number * DAY) for number in range(count)])
+    return and_(
+        func.length(_table.c.hour) == DAY_LENGTH,
+        _table.c.hour >= day_of(first),
+        _table.c.hour < day_of(last),
+    )
 
 
 def facet_counts(unit: ReadUnit, span: Span, facets: Facets) -> dict[str, list[tuple[str, int]]]:

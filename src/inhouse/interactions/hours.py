@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from inhouse.core.errors import Invalid
 from inhouse.db.base import in_utc
 
 HOUR: Final = timedelta(hours=1)
@@ -12,6 +13,19 @@ NEVER: Final = datetime.min.replace(tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 LENGTH: Final = len("2026-01-31T09")
 DAY_LENGTH: Final = len("2026-01-31")
+
+
+def shifted(at: datetime, by: timedelta) -> datetime:
+    """The moment so much later, or earlier. Raises Invalid (code ``time``) where no year is left
+    for it."""
+    try:
+        return at + by
+    except OverflowError:
+        raise Invalid(
+            f"{at.isoformat()} lies too near the end of all years",
+            code="time",
+            hint="name a time well within the years 1 to 9999",
+        ) from None
 
 
 def hour_of(at: datetime) -> str:
@@ -32,7 +46,7 @@ def hour_floor(at: datetime) -> datetime:
 def hour_ceiling(at: datetime) -> datetime:
     """The first beginning of an hour that is not before a moment."""
     floor = hour_floor(at)
-    return floor if floor == at else floor + HOUR
+    return floor if floor == at else shifted(floor, HOUR)
 
 
 def day_of(at: datetime) -> str:
@@ -48,4 +62,4 @@ def day_floor(at: datetime) -> datetime:
 def day_ceiling(at: datetime) -> datetime:
     """The first beginning of a day that is not before a moment."""
     floor = day_floor(at)
-    return floor if floor == at else floor + DAY
+    return floor if floor == at else shifted(floor, DAY)

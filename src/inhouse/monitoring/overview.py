@@ -8,35 +8,22 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import func, select
-
-from inhouse.core.states import RunStatus, VersionStatus
-from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
-from inhouse.evaluation.records import EvaluationRecord, list_evaluations
-from inhouse.feedback.submit import FeedbackKind
-from inhouse.feedback.tables import Feedback
 from inhouse.interactions.activity import NOT_COUNTED, quantile
 from inhouse.interactions.counts import Sums, sums
 from inhouse.interactions.filters import Span
 from inhouse.interactions.hours import HOUR, hour_floor
-from inhouse.interactions.tables import Interaction
 from inhouse.monitoring.attention import Concern, Server, concerns
+from inhouse.monitoring.journeys import Journey, journeys
 from inhouse.monitoring.queries import CallCount, Window
 from inhouse.monitoring.report import IndependenceReport, independence_in
 from inhouse.monitoring.savings import Savings, savings
-from inhouse.registry import routes, versions
+from inhouse.registry import routes
 from inhouse.registry.routes import Route
 from inhouse.settings import UpstreamSettings
 from inhouse.tasks.spec import TaskSpec
-from inhouse.training.runs import list_runs
 
-COUNTED_CORRECTIONS: Final = 2000
-"""Corrections of a window that are told apart by task at most."""
-_RUNS: Final = 200
 _BY_DAY_FROM: Final = timedelta(days=3)
-_interaction = table_of(Interaction)
-_feedback = table_of(Feedback)
 
 
 class Period(StrEnum):
@@ -67,17 +54,6 @@ class Slot:
     local: int
     external: int
     unanswered: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Journey:
-    """How far a task has come: corrections in the window, the newest run's status, the newest
-    version and what its gate said of it."""
-
-    corrections: int
-    run: str | None
-    version: str | None
-    verdict: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +190,7 @@ def _tasks(
         rows.setdefault(row.task, []).append(row)
     moved = {route.task: route for route in routes.all_current(unit)}
     own = {line.task: line.own_version for line in report.tasks}
-    journeys = _journeys(unit, rows, window)
+    ways = journeys(unit, rows, window)
     summaries = [
         _summary(
             task,
@@ -222,7 +198,7 @@ def _tasks(
             route=moved.get(task) or _declared_route(declared.get(task), task),
             declared=task in declared,
             own_version=own.get(task),
-            journey=journeys[task],
+            journey=ways[task],
         )
         for task, of_task in rows.items()
     ]
@@ -300,53 +276,3 @@ def _slots(found: Iterable[Sums], window: Window, *, by_day: bool) -> list[Slot]
         slots.append(Slot(start=at, **_by_host(rows.get(name, ()))))
         at += step
     return slots
-
-
-def _journeys(unit: ReadUnit, tasks: Iterable[str], window: Window) -> dict[str, Journey]:
-    corrections = _corrections(unit, window)
-    runs = {run.task: run.status for run in reversed(list_runs(unit, limit=_RUNS))}
-    newest = {version.task: version for version in reversed(versions.list_versions(unit))}
-    verdicts: Mapping[str, EvaluationRecord] = {
-        record.version_id: record
-        for record in reversed(list_evaluations(unit, limit=_RUNS))
-        if record.version_id is not None
-    }
-    found = {}
-    for task in tasks:
-        version, run = newest.get(task), runs.get(task)
-        evaluation = verdicts.get(version.id) if version else None
-        found[task] = Journey(
-            corrections=corrections.get(task, 0),
-            run=RunStatus(run).value if run else None,
-            version=version.reference if version else None,
-            verdict=_verdict(version, evaluation),
-        )
-    return found
-
-
-def _verdict(version: versions.Version | None, evaluation: EvaluationRecord | None) -> str | None:
-    if version is not None and version.status is VersionStatus.REJECTED:
-        return "rejected"
-    return evaluation.verdict if evaluation else None
-
-
-def _corrections(unit: ReadUnit, window: Window) -> dict[str, int]:
-    """How many of the newest corrections in the window belong to each task."""
-    newest = (
-        select(_feedback.c.interaction_id)
-        .where(
-            _feedback.c.kind == FeedbackKind.CORRECTION.value,
-            _feedback.c.created_at >= window.since,
-            _feedback.c.created_at < window.until,
-        )
-        .order_by(_feedback.c.created_at.desc())
-        .limit(COUNTED_CORRECTIONS)
-        .subquery()
-    )
-    statement = (
-        select(_interaction.c.task, func.count(newest.c.interaction_id.distinct()).label("calls"))
-        .join(newest, newest.c.interaction_id == _interaction.c.id)
-        .where(_interaction.c.task.is_not(None))
-        .group_by(_interaction.c.task)
-    )
-    return {row.task: row.calls for row in unit.execute(statement)}

@@ -15,11 +15,10 @@ from inhouse.core.clock import Clock
 from inhouse.core.states import VersionStatus
 from inhouse.db.unit import ReadUnit
 from inhouse.evaluation.records import EvaluationRecord, list_evaluations
-from inhouse.gateway.breakers import BreakerView
 from inhouse.monitoring import readiness_lines as lines
 from inhouse.monitoring.figures import TaskFigures, figures
 from inhouse.monitoring.queries import Window
-from inhouse.monitoring.readiness_lines import Line, State
+from inhouse.monitoring.readiness_lines import NO_SERVER, Circuit, Line, State, Unseen
 from inhouse.registry import routes, versions
 from inhouse.registry.routes import FULL, Route
 from inhouse.rollout.plan import Plan
@@ -47,10 +46,10 @@ def readiness(
     plan: Plan,
     *,
     clock: Clock,
-    breakers: Sequence[BreakerView] | None = None,
+    breakers: Sequence[Circuit] | Unseen = NO_SERVER,
     found: TaskFigures | None = None,
 ) -> Readiness:
-    """How a task stands. ``breakers`` are those of a running server; None where none was asked.
+    """How a task stands. ``breakers`` are those of a running server, or why they are not known.
     ``found`` are the task's figures, where somebody has them already."""
     now = clock.now()
     route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)

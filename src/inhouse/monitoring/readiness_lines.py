@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import func, select
 
@@ -18,7 +18,6 @@ from inhouse.evaluation.records import EvaluationRecord
 from inhouse.feedback.submit import TARGETS
 from inhouse.feedback.tables import Feedback
 from inhouse.gateway.breaker import BreakerState
-from inhouse.gateway.breakers import BreakerView
 from inhouse.interactions.tables import Interaction
 from inhouse.monitoring import drift_records
 from inhouse.monitoring.figures import ModelFigures, TaskFigures
@@ -68,6 +67,29 @@ class About:
     figures: TaskFigures
     mine: ModelFigures | None
     evaluation: EvaluationRecord | None
+
+
+class Circuit(Protocol):
+    """A circuit breaker: ``state`` is a BreakerState's value, ``failures`` are those in a row."""
+
+    @property
+    def reference(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def failures(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Why nobody knows the circuit breakers, and what to do to know them."""
+
+    words: str
+    next: str
+
+
+NO_SERVER: Final = Unseen("no server runs, so nobody knows", "inhouse serve")
+"""Circuit breakers are in the memory of a server; without one there is none."""
 
 
 def no_version(spec: TaskSpec) -> Line:
@@ -249,20 +271,18 @@ def drift(unit: ReadUnit, about: About) -> Line:
     )
 
 
-def circuit(about: About, breakers: Sequence[BreakerView] | None) -> Line:
-    """Its circuit breaker, where a running server was asked."""
-    if breakers is None:
-        return _unknown("circuit", "a running server knows", "inhouse breakers list")
+def circuit(about: About, breakers: Sequence[Circuit] | Unseen) -> Line:
+    """Its circuit breaker, as a running server sees it."""
+    if isinstance(breakers, Unseen):
+        return _unknown("circuit", breakers.words, breakers.next)
     view = next((one for one in breakers if one.reference == about.reference), None)
-    ok = view is None or view.state is BreakerState.CLOSED
+    ok = view is None or view.state == BreakerState.CLOSED
     return Line(
         name="circuit",
         state=State.OK if ok else State.NOT_YET,
         value=0.0 if view is None else float(view.failures),
         bar=None,
-        words="closed"
-        if view is None
-        else f"{view.state.value}, {view.failures} failures in a row",
+        words="closed" if view is None else f"{view.state}, {view.failures} failures in a row",
         next="" if ok else f"inhouse breakers list, then inhouse breakers reset {about.reference}",
     )
 

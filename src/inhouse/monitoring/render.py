@@ -13,18 +13,11 @@ import jinja2
 from inhouse.monitoring.document import Document, Past
 from inhouse.monitoring.independence import DEPENDENCE, DEPLOYMENT, PARITY
 from inhouse.monitoring.report import Parity, TaskLine
-from inhouse.monitoring.savings import Basis, Saving
+from inhouse.monitoring.savings import BASES, Saving
 
 _DASH: Final = "–"
 _MINUS: Final = "\N{MINUS SIGN}"
 _SIDE: Final = 1000
-_BASIS: Final = {
-    Basis.RECORDED: "as recorded",
-    Basis.DECLARED: "at today’s price",
-    Basis.TOKENS: "at today’s price, at least",
-    Basis.UNKNOWN: "its price is not known",
-    Basis.NONE: "it runs on this machine and has no price",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +92,7 @@ def _context(document: Document) -> dict[str, Any]:
         "rows": [_row(line, document.costs, saved.get(line.task)) for line in report.tasks],
         "best": max((way.points for way in document.ways), default=0.0),
         "unpriced": [one for one in document.savings.tasks if one.saved is None],
-        "basis": _BASIS,
+        "basis": BASES,
     }
 
 

@@ -19,6 +19,7 @@ from inhouse.db.unit import ReadUnit
 from inhouse.interactions.activity import NOT_COUNTED
 from inhouse.interactions.counts import Sums, sums
 from inhouse.interactions.filters import Span
+from inhouse.interactions.hours import shifted
 from inhouse.monitoring.queries import Window
 from inhouse.settings import Price, UpstreamSettings
 from inhouse.tasks.spec import TaskSpec
@@ -39,6 +40,16 @@ class Basis(StrEnum):
     TOKENS = "tokens"
     UNKNOWN = "unknown"
     NONE = "none"
+
+
+BASES: Final = {
+    Basis.RECORDED: "as recorded",
+    Basis.DECLARED: "at today’s price",
+    Basis.TOKENS: "at today’s price, at least",
+    Basis.UNKNOWN: "its price is not known",
+    Basis.NONE: "it runs on this machine and has no price",
+}
+"""What people read of a price's origin, after the upstream's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +107,7 @@ def savings(
             own[row.task] = row
     if not own:
         return Savings(tasks=())
-    back = Window(since=min(window.since, window.until - BACK), until=window.until)
+    back = Window(since=min(window.since, shifted(window.until, -BACK)), until=window.until)
     general: dict[str, list[Sums]] = {}
     for row in _answered(unit, back, ("day", "task", "reference", "hosting")):
         if row.hosting != "own" and row.task in own and row.reference:

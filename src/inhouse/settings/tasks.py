@@ -79,7 +79,7 @@ class TrainingSettings(Section):
     """Days after the last run that are enough, with anything new at all; 0: never."""
     retrain_on_drift: bool = True
     """Drift that was found after the last run is enough, with anything new at all."""
-    min_interval_s: float = Field(3600.0, ge=0)
+    min_interval_s: float = Field(3600.0, ge=0, le=3650 * 86_400)
     """Least time from one run to the next that begins by itself, in seconds. Every failed run in a
     row doubles it, up to 7 days."""
 

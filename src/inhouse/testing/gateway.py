@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.ids import new_id
@@ -16,8 +17,20 @@ from inhouse.gateway.shadow import Shadows
 from inhouse.gateway.table import RouteTable
 from inhouse.inference.base import Backend
 from inhouse.interactions.record import Recorder
-from inhouse.settings import LimitSettings
-from inhouse.tasks.catalog import Catalog
+from inhouse.settings import LimitSettings, Settings
+from inhouse.tasks.catalog import Catalog, load_catalog
+
+
+def mood_catalog(**changes: Any) -> Catalog:
+    """A catalog with the task ``mood``, a choice between moods that ``embedded/a`` answers and
+    ``embedded/b`` after it; ``changes`` are settings of it."""
+    declared = {
+        "builtin": "sentiment",
+        "kind": "choice",
+        "chain": ["embedded/a", "embedded/b"],
+        **changes,
+    }
+    return load_catalog(Settings(tasks={"mood": declared}))
 
 
 def wire_gateway(

@@ -1,17 +1,26 @@
-"""spaCy's DocBin: documents with entities, or with categories. A file is held in memory whole."""
+"""spaCy's DocBin: documents with entities, or with categories.
+
+A file is one packed whole that spaCy holds in memory, about 2.2 times its size unpacked; so that
+size is bounded, and looked at before.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
+from inhouse.core.errors import Invalid
 from inhouse.datasets.formats.pieces import cut
 from inhouse.datasets.formats.row import Record, Row, refuse_file, refuse_kind
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
+LARGEST: Final = 512 * 1024 * 1024
+"""Bytes of a file, unpacked, that is read: some 125,000 documents of 40 words."""
+_PIECE: Final = 1024 * 1024
 _GROUP = "sc"
 _BESIDE = ("group", "weight", "occurred_at", "subject", "split")
 _LIKELY = 0.5
@@ -23,13 +32,15 @@ def columns(_file: BinaryIO) -> Sequence[str]:
 
 
 def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
-    """Spans are the entities, else the span group "sc". Other fields come from user data."""
+    """Spans are the entities, else the span group "sc". Other fields come from user data. Raises
+    Invalid (``import-size``) for a file that is over ``LARGEST`` when it is unpacked."""
     try:
+        _check_size(file)
         found = DocBin(store_user_data=True).from_bytes(file.read())
         documents = iter(found.get_docs(Vocab()))
         for number in range(1, len(found) + 1):
             yield Row(line=number, fields=_fields(next(documents)))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (zlib.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise refuse_file(f"it is no DocBin of this spaCy: {error}") from None
 
 
@@ -43,6 +54,20 @@ def write(file: BinaryIO, spec: TaskSpec, records: Iterable[Record]) -> dict[str
         found.add(_document(vocab, spec, one))
     file.write(found.to_bytes())
     return {}
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Unpack it piece by piece, without keeping any, and go back to its beginning."""
+    unpacking, size = zlib.decompressobj(), 0
+    while not unpacking.eof and (packed := unpacking.unconsumed_tail or file.read(_PIECE)):
+        size += len(unpacking.decompress(packed, _PIECE))
+        if size > LARGEST:
+            raise Invalid(
+                f"the DocBin is over {LARGEST // 1024 // 1024} MiB when it is unpacked",
+                code="import-size",
+                hint="write it as several files, or as jsonl or parquet, which are read row by row",
+            )
+    file.seek(0)
 
 
 def _fields(document: Doc) -> dict[str, Any]:

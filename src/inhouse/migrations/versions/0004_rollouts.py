@@ -16,7 +16,11 @@ depends_on = None
 def upgrade() -> None:
     _add_outcomes()
     _add_rollouts()
-    _add_watching()
+    _add_rollout_history()
+    _add_split_owners()
+    _add_alerts()
+    _add_drift()
+    _add_experiments()
 
 
 def _add_outcomes() -> None:
@@ -75,6 +79,9 @@ def _add_rollouts() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rollout")),
     )
     op.create_index("ix_rollout_task_created_at", "rollout", ["task", "created_at"])
+
+
+def _add_rollout_history() -> None:
     op.create_table(
         "rollout_decision",
         sa.Column("rollout_id", sa.String(length=36), nullable=False),
@@ -102,6 +109,9 @@ def _add_rollouts() -> None:
         sa.Column("created_at", inhouse.db.base.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("rollout_id", "number", name=op.f("pk_rollout_intake")),
     )
+
+
+def _add_split_owners() -> None:
     op.create_table(
         "split_owner",
         sa.Column("task", sa.String(length=64), nullable=False),
@@ -111,7 +121,7 @@ def _add_rollouts() -> None:
     )
 
 
-def _add_watching() -> None:
+def _add_alerts() -> None:
     op.create_table(
         "alert",
         sa.Column("code", sa.String(length=64), nullable=False),
@@ -127,6 +137,9 @@ def _add_watching() -> None:
         sa.Column("channels", inhouse.db.base.JsonText(), nullable=True),
         sa.PrimaryKeyConstraint("code", "about", name=op.f("pk_alert")),
     )
+
+
+def _add_drift() -> None:
     op.create_table(
         "drift",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -141,6 +154,9 @@ def _add_watching() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_drift")),
     )
     op.create_index("ix_drift_task_created_at", "drift", ["task", "created_at"])
+
+
+def _add_experiments() -> None:
     op.create_table(
         "experiment",
         sa.Column("id", sa.String(length=36), nullable=False),
