@@ -76,7 +76,8 @@ def open_audit(unit: ReadUnit, task: str) -> Owner:
         raise Conflict(
             f"{split.A[found.kind]} of {task} runs, and draws no calls for an audit",
             code="audit-off",
-            hint=f"set audit in [tasks.{task}.rollout] before the next one starts",
+            hint=f"set audit in [tasks.{task}.rollout] before the next one starts; experiments draw"
+            " calls for the metrics correct and error",
         )
     return found
 

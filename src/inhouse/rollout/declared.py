@@ -9,7 +9,7 @@ import msgspec
 from pydantic import ValidationError
 
 from inhouse.core.errors import Invalid
-from inhouse.rollout.findings import MOST_DAYS, Question
+from inhouse.rollout.findings import MOST_DAYS, Question, Unanswerable
 from inhouse.rollout.plan import Metric, Plan
 from inhouse.rollout.trial import Measure
 from inhouse.settings import RolloutSettings
@@ -61,10 +61,10 @@ def question_of(
     other fields of ``Question``. What is None is as ``[tasks.<name>.rollout]`` declares it; the
     audit only where the metric counts labels.
 
-    Raises Invalid (``experiment-plan``) for one that cannot be answered.
+    Raises Unanswerable (``experiment-plan``) for one that cannot be answered.
     """
     if metric not in list(Measure):
-        raise Invalid(f"{metric!r} is not compared", code="experiment-plan", hint=_METRICS)
+        raise Unanswerable({"metric": f"{metric!r} is not compared, but {_METRICS} are"})
     measure = Measure(metric)
     share = audit
     if share is None:

@@ -71,7 +71,8 @@ class Question:
     judge: str = ""
 
     def __post_init__(self) -> None:
-        fewest, most = looks.FEWEST_PER_LOOK * max(1, self.looks), looks.MOST_OUTCOMES
+        counted = min(max(1, self.looks), looks.MOST_LOOKS)
+        fewest, most = looks.FEWEST_PER_LOOK * counted, looks.MOST_OUTCOMES
         checks = (
             ("b", self.a != self.b, f"{self.a} cannot be compared with itself"),
             (
