@@ -12,10 +12,12 @@ from inhouse.core.errors import InhouseError
 from inhouse.dashboard import experiments_view as view
 from inhouse.dashboard.candidates import candidates
 from inhouse.dashboard.overview_view import version_path
+from inhouse.dashboard.rollouts_words import evidence
 from inhouse.dashboard.shell import Operating, Page, Reading
 from inhouse.registry import routes
 from inhouse.rollout import experiment_records as records
 from inhouse.rollout import experiments
+from inhouse.rollout.conduct import ACTOR
 from inhouse.rollout.findings import ExperimentState, Findings, mean_words
 from inhouse.rollout.owner import owner_of
 
@@ -94,6 +96,8 @@ def show(experiment_id: str, page: Reading) -> Response:
         badge=_BADGES[found.state],
         answer=answer(found.findings),
         mean_words=mean_words,
+        evidence=evidence,
+        ended_by=ended_by,
         version_path=version_path,
     )
 
@@ -153,5 +157,10 @@ def answer(found: Findings) -> str:
     if found.recommendation:
         return found.recommendation
     if found.ended_by is not None:
-        return f"Ended by {found.ended_by}: {found.why}"
+        return f"It ended {ended_by(found)}: {found.why}."
     return "No look has found a winner yet."
+
+
+def ended_by(found: Findings) -> str:
+    """Who ended an experiment, after "it ended"."""
+    return "by itself" if found.ended_by == ACTOR else f"by {found.ended_by}"
