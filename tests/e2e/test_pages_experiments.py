@@ -99,4 +99,8 @@ def start(page: Page, watched: list[str]) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("Running")
     expect(page.locator("#experiment")).to_contain_text("The first look comes at 908 outcomes")
     expect(page.locator("#experiment")).to_contain_text("2 days after its start")
+    for _ in range(2):
+        with page.expect_response(lambda one: one.request.headers.get("hx-target") == "experiment"):
+            pass
+    expect(page.locator("#main")).not_to_be_focused()
     assert_clean(page, watched)
