@@ -140,6 +140,56 @@ def test_people_steer_over_http_and_by_command(app: App, http: httpx.Client) -> 
     assert "--metric METRIC" in run("plan", "sentiment", "--effect", "0.1", "--spread", "0.4")
 
 
+def test_drawn_calls_are_labelled_over_http_and_by_command(
+    app: App, http: httpx.Client, url: str
+) -> None:
+    audit = "/v1/tasks/sentiment/audit"
+    nothing = http.get(audit)
+    assert (nothing.status_code, nothing.json()["code"]) == (404, "split-not-found")
+    begun = start(http, "local/same", 80, metric="correct", audit=1.0, judge="", days=7).json()
+    assert (begun["days"], begun["audit"], begun["judge"]) == (7.0, 1.0, "")
+    with Client(url) as client:
+        ids = [client.run("sentiment", "text", unit=f"u{n}").interaction_id for n in range(6)]
+    drawn = wait_for(lambda: http.get(audit).json(), lambda found: len(found) == len(ids))
+    assert {tuple(one) for one in drawn} == {("interaction_id", "input", "output")}
+    assert {one["interaction_id"] for one in drawn} == set(ids)
+    said = {"interaction_id": ids[0], "correct": True}
+    assert http.post(audit, json=said).status_code == 201
+    assert http.post(audit, json={**said, "correct": False}).json()["code"] == "audit-labelled"
+    words = ["feedback", "audit", "sentiment", "--id", ids[1], "--value", "negative"]
+    done = CliRunner().invoke(cli, ["--dir", str(app.settings.folder), *words])
+    assert done.exit_code == 0, done.output
+    path = f"/v1/experiments/{begun['id']}"
+    found = wait_for(lambda: http.get(path).json(), lambda one: one["outcomes"] == 2)
+    right = sum(one["outcomes"] * (one["mean"] or 0.0) for one in (found["a"], found["b"]))
+    assert right == 1.0
+    shown = CliRunner().invoke(cli, ["--dir", str(app.settings.folder), "experiment", "status"])
+    assert "ends without a winner on " in shown.stdout
+    assert http.post(f"{path}/stop", json=SAID).status_code == 200
+    assert start(http, "local/same", 80, audit=0.5).json()["code"] == "experiment-plan"
+    assert start(http, "local/same", 80, days=0).status_code == 422
+    refused = start(http, "local/same", 80, metric="error", audit=0.5, judge="local/same")
+    assert refused.json()["code"] == "audit-judge"
+
+
+def test_a_time_limit_ends_it_without_a_winner(app: App, http: httpx.Client, url: str) -> None:
+    begun = start(http, "local/same", 5000, days=0.000001)
+    assert begun.status_code == 201, begun.text
+    found = ended(http, url, f"/v1/experiments/{begun.json()['id']}", 1)
+    assert (found["state"], found["winner"], found["ended_by"]) == (
+        "inconclusive",
+        None,
+        "experiment",
+    )
+    assert "local/before goes on answering" in found["why"]
+    command = ["--dir", str(app.settings.folder), "experiment", "start", "sentiment"]
+    asked = ["--a", "local/good", "--b", "local/same", "--horizon", "5000", "--reason", "try"]
+    done = CliRunner().invoke(cli, [*command, *asked, "--days", "0.000001", "--json"])
+    assert done.exit_code == 0, done.output
+    path = f"/v1/experiments/{json.loads(done.stdout)['id']}"
+    wait_for(lambda: http.get(path).json()["state"], lambda state: state == "inconclusive")
+
+
 def test_its_page_shows_it_and_stops_it(http: httpx.Client, url: str) -> None:
     begun = start(http, "local/same", 5000).json()
     visitor = Visitor(url)

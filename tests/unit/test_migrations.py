@@ -16,7 +16,7 @@ from inhouse.core.errors import Conflict
 from inhouse.db.unit import Database
 from inhouse.migrations.schema import metadata
 from inhouse.migrations.upgrade import configuration, upgrade
-from inhouse.rollout import records
+from inhouse.rollout import experiment_records, records
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -105,3 +105,19 @@ def test_intakes_of_before_keep_what_they_counted(empty: Database) -> None:
         first, second = records.intakes(unit, "r")
     assert first.counted == (("a", 3), ("b", 7))
     assert second.counted == (("a", 5), (None, 1))
+
+
+def test_experiments_of_before_have_no_limit(empty: Database) -> None:
+    """Revision 6 adds a limit and an audit, which those that run have not."""
+    with empty.write() as unit:
+        command.upgrade(configuration(unit), "0005")
+    with empty.write() as unit:
+        unit.exec_driver_sql(
+            "INSERT INTO experiment VALUES ('e', 'mood', 'up/a', 'up/b', 5000, 'correct', 400, 4,"
+            " 0.05, 'running', 1, 1, 'up/a', '{}', '{\"by_user\":false}', 'ada', 'why',"
+            " '2026-01-31T09:00:00.000000Z', NULL)"
+        )
+    upgrade(empty)
+    with empty.read() as unit:
+        found = experiment_records.get(unit, "e")
+    assert (found.until, found.question.audit, found.question.judge) == (None, 0.0, "")

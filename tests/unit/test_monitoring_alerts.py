@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from sqlalchemy import event
@@ -24,9 +25,15 @@ from inhouse.monitoring.alerting import RETRY_S
 from inhouse.monitoring.alerts import Alerter
 from inhouse.monitoring.attention import Server
 from inhouse.notify.base import NotDelivered, Notice
-from inhouse.settings import NotifySettings, load_settings
+from inhouse.rollout import experiments
+from inhouse.rollout.conduct import Conductor
+from inhouse.rollout.declared import question_of
+from inhouse.settings import NotifySettings, RolloutSettings, load_settings
 from inhouse.store.store import ModelStore
+from inhouse.tasks.catalog import Catalog
+from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.traffic import Traffic
 from inhouse.testing.webhook_server import WebhookServer
 
 COOLDOWN_S = 3600.0
@@ -202,6 +209,60 @@ def test_what_waits_for_a_person_is_told_once(
     clock.advance(86_400)
     process.tick()
     assert heard.told[-1][0] == "resolved"
+
+
+@pytest.mark.parametrize(
+    ("b", "levels", "told"),
+    [
+        ("embedded/worse", ("bad", "warn"), [("raised", "experiment-ended")]),
+        ("embedded/same", ("bad", "warn"), []),
+        ("embedded/same", ("bad", "warn", "info"), [("raised", "experiment-ended")]),
+    ],
+)
+def test_an_experiment_that_ended_is_told_once(
+    start: Start,
+    sqlite_database: Database,
+    clock: FrozenClock,
+    heard: Heard,
+    b: str,
+    levels: tuple[Literal["bad", "warn", "info"], ...],
+    told: list[tuple[str, str]],
+) -> None:
+    """One that a guardrail stopped is a warning; one that ran to its end is only worth knowing."""
+    bad = (0.0, 0.9 if b == "embedded/worse" else 0.0)
+    begun = end_an_experiment(sqlite_database, clock, b, bad)
+    processes = [start(name, settings=NotifySettings(levels=levels)) for name in ("p1", "p2")]
+    for _ in range(3):
+        for process in processes:
+            process.tick()
+        clock.advance(COOLDOWN_S)
+    assert [one for one in heard.told if one[1] == "experiment-ended"] == told
+    (row,) = [one for one in alerts(sqlite_database) if one.code == "experiment-ended"]
+    assert (row.about, row.raised) == (begun, 1)
+
+
+def end_an_experiment(
+    database: Database, clock: FrozenClock, b: str, bad: tuple[float, float]
+) -> str:
+    spec = TaskSpec(
+        name="tone",
+        kind=TaskKind.CHOICE,
+        description="",
+        labels=("good", "bad"),
+        prompt="{{ input }}",
+        chain=("embedded/general",),
+    )
+    asked = question_of(
+        *("tone", RolloutSettings()),
+        **{"metric": "success", "weight": 50.0, "a": "embedded/general", "b": b},
+        **{"horizon": 100, "looks": 1, "alpha": 0.05},
+    )
+    said = {"actor": "ada", "reason": "try it"}
+    with database.write() as unit:
+        begun = experiments.start(unit, spec, asked, at=clock.now(), **said)
+    Traffic(database, spec, clock).send(100, bad=bad)
+    assert Conductor(database, clock, Catalog([spec])).step(begun.id) is not None
+    return begun.id
 
 
 def fail_a_job(database: Database, clock: FrozenClock) -> str:

@@ -19,15 +19,18 @@ from inhouse.interactions.record import insert as record
 from inhouse.jobs import queue
 from inhouse.monitoring import attention
 from inhouse.monitoring.attention import Server
-from inhouse.monitoring.concern import Code, Concern
+from inhouse.monitoring.concern import Code, Concern, Level
 from inhouse.monitoring.tables import Drift
 from inhouse.registry import routes
-from inhouse.rollout import records, steer
+from inhouse.rollout import experiments, records, steer
 from inhouse.rollout.controller import Controller
+from inhouse.rollout.experiment_records import ExperimentRecord
+from inhouse.rollout.findings import Question
 from inhouse.rollout.metrics import CERTIFIED_LOSS, EVIDENCE, STATE, WEIGHT, observe
 from inhouse.rollout.plan import FULL_BP, Metric, Plan
 from inhouse.rollout.records import RolloutRecord
 from inhouse.rollout.tables import RolloutDecision
+from inhouse.rollout.trial import Measure
 from inhouse.settings import LimitSettings
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
@@ -137,6 +140,74 @@ def test_a_rollout_whose_route_somebody_moved(
     step(sqlite_database, clock)
     (found,) = look()
     assert (found.code, "somebody moved" in found.text.lower()) == (Code.ROLLOUT_ABORTED, True)
+
+
+def compare(database: Database, clock: FrozenClock, **more: object) -> ExperimentRecord:
+    fields = {"weight_bp": 5000, "metric": Measure.SUCCESS, "horizon": 400, "looks": 2} | more
+    asked = Question(task="tone", a="up/a", b="up/new", alpha=0.05, **fields)  # type: ignore[arg-type]
+    said = {"actor": "ada", "reason": "try it"}
+    with database.write() as unit:
+        return experiments.start(unit, SPEC, asked, at=clock.now(), **said)
+
+
+@pytest.mark.parametrize(
+    ("bad", "days", "level", "title", "text"),
+    [
+        ((0.1, 0.1), 9.0, Level.INFO, "has ended", "No difference in success was shown"),
+        ((0.1, 0.1), 1.0, Level.INFO, "ran out of time", "Its time limit of 1 day passed with 200"),
+        ((0.0, 0.9), 9.0, Level.WARN, "was stopped", "B (up/new) is far worse than up/a"),
+    ],
+)
+def test_an_experiment_that_ended_by_itself(
+    sqlite_database: Database,
+    clock: FrozenClock,
+    look: Look,
+    bad: tuple[float, float],
+    days: float,
+    level: Level,
+    title: str,
+    text: str,
+) -> None:
+    begun = compare(sqlite_database, clock, days=days)
+    assert look() == []
+    Traffic(sqlite_database, SPEC, clock).send(200, bad=bad)
+    step(sqlite_database, clock)
+    if bad == (0.1, 0.1):
+        Traffic(sqlite_database, SPEC, clock, process="g2").send(0 if days == 1.0 else 200, bad=bad)
+        clock.advance(86_400)
+        step(sqlite_database, clock)
+    (found,) = look()
+    assert (found.code, found.about) == (Code.EXPERIMENT_ENDED, begun.id)
+    assert (found.level, found.since) == (level, clock.now())
+    assert found.title == f"The experiment of up/a and up/new {title}"
+    assert found.text.startswith(text)
+    clock.advance(86_400)
+    assert look() == [], "it was news for a day"
+
+
+def test_an_experiment_whose_route_somebody_moved(
+    sqlite_database: Database, clock: FrozenClock, look: Look
+) -> None:
+    compare(sqlite_database, clock)
+    with sqlite_database.write() as unit:
+        seen = routes.current(unit, "tone")
+        assert seen is not None
+        routes.append(unit, seen, expect=seen.revision, at=clock.now())
+    step(sqlite_database, clock)
+    (found,) = look()
+    assert (found.level, found.title) == (
+        Level.WARN,
+        "The experiment of up/a and up/new was ended",
+    )
+
+
+def test_an_experiment_that_a_person_stopped_is_no_news(
+    sqlite_database: Database, clock: FrozenClock, look: Look
+) -> None:
+    begun = compare(sqlite_database, clock)
+    with sqlite_database.write() as unit:
+        experiments.stop(unit, SPEC, begun, actor="ada", reason="no", at=clock.now())
+    assert look() == []
 
 
 def test_a_job_that_failed_until_it_succeeds(

@@ -21,6 +21,7 @@ from inhouse.jobs.queue import JobRecord
 from inhouse.jobs.worker import Worker
 from inhouse.rollout import audit, judge, records, steer
 from inhouse.rollout.controller import Controller
+from inhouse.rollout.owner import of_rollout
 from inhouse.rollout.plan import FULL_BP, Metric, Plan
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import RolloutRecord
@@ -58,7 +59,7 @@ def begin(database: Database, clock: FrozenClock, plan: Plan = PLAN) -> RolloutR
 
 def drawn(database: Database, rollout: RolloutRecord, limit: int = 100) -> list[audit.Drawn]:
     with database.read() as unit:
-        return audit.next_drawn(unit, SPEC, rollout, limit)
+        return audit.next_drawn(unit, SPEC, of_rollout(unit, rollout), limit)
 
 
 def tell(
@@ -271,7 +272,7 @@ def test_a_judge_that_fails_again_and_again_is_left_alone(
     rollout = begin(sqlite_database, clock, JUDGED)
     Traffic(sqlite_database, SPEC, clock).send(20)
     with sqlite_database.write() as unit:
-        judge.request(unit, rollout, clock.now())
+        judge.request(unit, of_rollout(unit, rollout), clock.now())
     model = Judging(BackendError("down", code="upstream-status"))
     done = run_job(sqlite_database, clock, model)
     assert done is not None
@@ -282,8 +283,9 @@ def test_a_judge_that_fails_again_and_again_is_left_alone(
 
 
 def test_a_judge_judges_no_texts_and_not_itself() -> None:
-    arms = {"incumbent": "embedded/general", "candidate": "tone@1"}
-    audit.check_plan(SPEC, JUDGED, **arms)
+    arms = ("embedded/general", "tone@1")
+    audit.check_judge(SPEC, "", *arms)
+    audit.check_judge(SPEC, "embedded/judge", *arms)
     text = replace(SPEC, kind=TaskKind.TEXT)
     refused = {
         "kind text": (text, "embedded/judge"),
@@ -292,7 +294,7 @@ def test_a_judge_judges_no_texts_and_not_itself() -> None:
     }
     for words, (spec, name) in refused.items():
         with pytest.raises(Invalid, match=words) as error:
-            audit.check_plan(spec, replace(JUDGED, judge=name), **arms)
-        assert error.value.code == "rollout-judge"
+            audit.check_judge(spec, name, *arms)
+        assert error.value.code == "audit-judge"
     with pytest.raises(Invalid, match="share"):
         replace(JUDGED, audit=0.0)

@@ -1,4 +1,4 @@
-"""``/v1/tasks/{task}/audit``: drawn calls of a rollout, for somebody to say what is right."""
+"""``/v1/tasks/{task}/audit``: drawn calls of a split, for somebody to say what is right."""
 
 from __future__ import annotations
 

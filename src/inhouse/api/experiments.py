@@ -8,10 +8,9 @@ from inhouse.api.depends import Limit, OfTask, Operator, PathId, Reader, Wired
 from inhouse.client.experiments import Experiment, ExperimentStart, ExperimentStop
 from inhouse.rollout import experiment_records as records
 from inhouse.rollout import experiments
+from inhouse.rollout.declared import question_of
 from inhouse.rollout.experiment_plain import plain
 from inhouse.rollout.experiment_records import ExperimentRecord
-from inhouse.rollout.findings import Question
-from inhouse.rollout.trial import Measure
 
 router = APIRouter(tags=["experiments"])
 
@@ -30,16 +29,8 @@ def list_experiments(
 def start_experiment(request: ExperimentStart, app: Wired, who: Operator) -> Experiment:
     """Split a task between two references until the horizon, or until one has won."""
     spec = app.catalog.get(request.task)
-    question = Question(
-        task=spec.name,
-        a=request.a,
-        b=request.b,
-        weight_bp=round(request.weight * 100),
-        metric=Measure(request.metric),
-        horizon=request.horizon,
-        looks=request.looks,
-        alpha=request.alpha,
-    )
+    asked = request.model_dump(exclude={"task", "reason"})
+    question = question_of(spec.name, app.settings.tasks[spec.name].rollout, **asked)
     with app.database.write() as unit:
         begun = experiments.start(
             unit, spec, question, actor=who.actor, reason=request.reason, at=app.clock.now()

@@ -37,29 +37,43 @@ def start(
     ] = "success",
     looks: Looks = 5,
     alpha: Alpha = 0.05,
+    days: Annotated[
+        float | None,
+        typer.Option(help="Days after which it ends without a winner; default: the task's limit."),
+    ] = None,
+    audit: Annotated[
+        float | None,
+        typer.Option(help="Share of its calls to draw for labels, such as 0.05, not the task's."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help='General model that labels them, not the task\'s; "" for none.'),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Split a task between two references. A running server counts, looks and ends it."""
-    from inhouse.cli.context import open_context
-    from inhouse.core.errors import Invalid
-    from inhouse.rollout import experiments
-    from inhouse.rollout.findings import Question
-    from inhouse.rollout.trial import Measure
+    """Split a task between two references. A running server counts, looks and ends it.
 
-    if metric not in list(Measure):
-        known = ", ".join(Measure)
-        raise Invalid(f"{metric!r} is not compared", code="experiment-plan", hint=known)
+    Time limit, audit and judge are those of [tasks.NAME.rollout], unless you say otherwise.
+    """
+    from inhouse.cli.context import open_context
+    from inhouse.rollout import experiments
+    from inhouse.rollout.declared import question_of
+
     context = open_context()
     spec = context.app.catalog.get(task)
-    question = Question(
-        task=spec.name,
+    question = question_of(
+        spec.name,
+        context.app.settings.tasks[spec.name].rollout,
         a=a,
         b=b,
-        weight_bp=round(weight * 100),
-        metric=Measure(metric),
+        weight=weight,
+        metric=metric,
         horizon=horizon,
         looks=looks,
         alpha=alpha,
+        days=days,
+        audit=audit,
+        judge=judge,
     )
     with context.app.database.write() as unit:
         at = context.app.clock.now()
@@ -209,6 +223,8 @@ def _lines(experiment: ExperimentRecord) -> list[str]:
         f"boundary {one.boundary:.2f}"
         for one in found.looks
     ]
+    if experiment.until is not None and not experiment.is_over:
+        lines.append(f"  ends without a winner on {experiment.until:%Y-%m-%d %H:%M}")
     if found.ended_by is not None:
         lines.append(f"  ended by {found.ended_by}: {found.why}")
     return lines

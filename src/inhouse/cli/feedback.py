@@ -82,7 +82,7 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Calls of a rollout that were drawn, for somebody to say what is right.
+    """Calls of a rollout or an experiment that were drawn, for somebody to say what is right.
 
     Shown are input and output, newest call first, and nothing that tells which model answered. With
     --id, and --value or --correct or --wrong, one of them gets its label; the first one counts.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from inhouse.client.control import Answer, Name, Reason, Reference, Request
+
+Judge = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")]
 
 
 class ExperimentLook(Answer):
@@ -42,8 +44,10 @@ class Experiment(Answer):
 
     ``metric``: success, correct, error or latency. ``horizon``: outcomes of both arms together
     (users, where units are users; labels, for correct and error). ``alpha``: the chance of a false
-    winner over all ``looks``. ``state``: running, concluded, stopped (by a guardrail or a person)
-    or aborted (somebody moved the route). ``incumbent_before`` answers again afterwards.
+    winner over all ``looks``. ``days``: its time limit, null for none. ``audit``: share of its
+    calls that is drawn for labels, ``judge``: the general model that gives them, "" for none.
+    ``state``: running, concluded, inconclusive (the time limit passed), stopped (by a guardrail or
+    a person) or aborted (somebody moved the route). ``incumbent_before`` answers again afterwards.
     ``outcomes``: so far. ``mismatch``: evidence that the split is not the declared one. ``winner``:
     a or b, null where no difference was shown. ``taken``: the looks so far, oldest first.
     """
@@ -56,6 +60,9 @@ class Experiment(Answer):
     horizon: int
     looks: int
     alpha: float
+    days: float | None
+    audit: float
+    judge: str
     a: ExperimentArm
     b: ExperimentArm
     by_user: bool
@@ -76,7 +83,9 @@ class Experiment(Answer):
 
 
 class ExperimentStart(Request):
-    """Compare two references of a task. ``weight``: per cent of the units that get B."""
+    """Compare two references of a task. ``weight``: per cent of the units that get B. Where
+    ``days`` (the time limit), ``audit`` and ``judge`` are null, they are as the task declares them
+    for rollouts; calls are drawn only where the metric is correct or error."""
 
     task: Name
     a: Reference
@@ -86,6 +95,9 @@ class ExperimentStart(Request):
     horizon: int = Field(ge=1, le=10_000_000)
     looks: int = Field(5, ge=1, le=20)
     alpha: float = Field(0.05, ge=0.001, le=0.2)
+    days: float | None = Field(None, gt=0, le=3650)
+    audit: float | None = Field(None, ge=0, le=1)
+    judge: Judge | None = None
     reason: Reason
 
 

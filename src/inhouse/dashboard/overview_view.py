@@ -48,6 +48,7 @@ _WAYS: Final[Mapping[str, tuple[str, str]]] = {
     "rollout-rolled-back": _ROLLOUT,
     "rollout-aborted": _ROLLOUT,
     "split-mismatch": _ROLLOUT,
+    "experiment-ended": ("/experiments/", "Open experiment"),
     "training-failed": ("/training/", "Open run"),
     "job-failed": ("/v1/jobs/", "See job"),
     "gate-failed": _EVALUATION,

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from inhouse.core.errors import Conflict, InhouseError
-from inhouse.core.states import VersionStatus
 from inhouse.dashboard import rollouts_view as view
 from inhouse.dashboard import rollouts_words as say
 from inhouse.dashboard.access import while_allowed
+from inhouse.dashboard.candidates import candidates
 from inhouse.dashboard.overview_view import version_path
 from inhouse.dashboard.rollouts_charts import charts_of
 from inhouse.dashboard.rollouts_checks import check_rows
@@ -24,7 +24,7 @@ from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.interactions.activity import NOT_COUNTED
 from inhouse.interactions.counts import sums
 from inhouse.interactions.filters import Facets, Span
-from inhouse.registry import routes, versions
+from inhouse.registry import routes
 from inhouse.rollout import history, records, steer
 from inhouse.rollout.declared import adjusted, plan_of
 from inhouse.rollout.follow import look, stream
@@ -42,7 +42,6 @@ from inhouse.training.follow import HEADERS, MEDIA_TYPE
 router = APIRouter()
 
 _SHOWN: Final = 50
-_STARTABLE: Final = (VersionStatus.CANDIDATE, VersionStatus.ACTIVE, VersionStatus.DEPRECATED)
 
 
 @router.get("/rollouts")
@@ -203,14 +202,8 @@ def _form(page: Page, sent: Mapping[str, str], error: InhouseError | None = None
     if spec is not None:
         with app.database.read() as unit:
             route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
-            own = versions.list_versions(unit, spec.name)
+            known = candidates(unit, spec)
             context["running"] = records.open_of(unit, spec.name)
-        fit = [
-            one.reference
-            for one in own
-            if one.status in _STARTABLE and one.task_revision == spec.revision
-        ]
-        known = dict.fromkeys([*fit, *spec.chain])
         context["incumbent"] = route.incumbent
         context["candidates"] = [one for one in known if one != route.incumbent]
         context["fields"] = view.plan_fields(_declared(page, spec), sent)

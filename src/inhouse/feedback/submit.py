@@ -31,7 +31,7 @@ _VALUE_BYTES = 16_384
 
 class FeedbackKind(StrEnum):
     """What is said: the right output, a mark, a truth that came late, or words; and of calls that
-    were drawn for the audit of a rollout, what is right about them (``rollout.audit``)."""
+    were drawn for the audit of a split, what is right about them (``rollout.audit``)."""
 
     CORRECTION = "correction"
     RATING = "rating"

@@ -74,6 +74,7 @@ def of_stored(
         *stored.failing(counts),
         *stored.budgets(unit, server.limits, server.upstreams, now),
         *stored.rollouts(unit, now),
+        *stored.experiments(unit, now),
         *stored.training(unit),
         *stored.jobs(unit, now),
         *stored.gates(unit),

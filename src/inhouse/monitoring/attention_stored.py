@@ -23,8 +23,10 @@ from inhouse.monitoring.concern import Code, Concern, Counted, Level
 from inhouse.monitoring.tables import Drift
 from inhouse.registry.routes import all_current
 from inhouse.registry.versions import list_versions
-from inhouse.rollout import records
+from inhouse.rollout import conduct, experiment_records, records
 from inhouse.rollout.decide import Kind
+from inhouse.rollout.experiment_records import ExperimentRecord
+from inhouse.rollout.findings import ExperimentState
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.reconcile import ACTOR
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
@@ -40,6 +42,12 @@ _RUNS: Final = 50
 _ROLLOUTS: Final = 200
 _JOBS: Final = 200
 _ROUNDING: Final = 1e-9
+_ENDED: Final = {
+    ExperimentState.CONCLUDED: "has ended",
+    ExperimentState.INCONCLUSIVE: "ran out of time",
+    ExperimentState.STOPPED: "was stopped",
+    ExperimentState.ABORTED: "was ended",
+}
 _drift = table_of(Drift)
 
 
@@ -166,6 +174,29 @@ def _rollout(rollout: RolloutRecord, last: DecisionRecord, now: datetime) -> Con
         text=f"{why[0].upper()}{why[1:].rstrip('.')}.",
         about=rollout.task,
         since=last.created_at,
+    )
+
+
+def experiments(unit: ReadUnit, now: datetime) -> list[Concern]:
+    """Experiments that ended by themselves in the last day; of those that people end, they know."""
+    return [
+        _experiment(one)
+        for one in experiment_records.ended_since(unit, now - NEWS)
+        if one.findings.ended_by == conduct.ACTOR
+    ]
+
+
+def _experiment(experiment: ExperimentRecord) -> Concern:
+    """Worth knowing where it ran to its end, and a warning where something was wrong."""
+    asked, why = experiment.question, experiment.findings.why or "See its page"
+    is_whole = experiment.state in (ExperimentState.CONCLUDED, ExperimentState.INCONCLUSIVE)
+    return Concern(
+        code=Code.EXPERIMENT_ENDED,
+        level=Level.INFO if is_whole else Level.WARN,
+        title=f"The experiment of {asked.a} and {asked.b} {_ENDED[experiment.state]}",
+        text=f"{why[0].upper()}{why[1:].rstrip('.')}.",
+        about=experiment.id,
+        since=experiment.ended_at,
     )
 
 

@@ -44,6 +44,7 @@ class Code(StrEnum):
     ROLLOUT_ABORTED = "rollout-aborted"
     ROLLOUT_PAUSED = "rollout-paused"
     SPLIT_MISMATCH = "split-mismatch"
+    EXPERIMENT_ENDED = "experiment-ended"
     TRAINING_FAILED = "training-failed"
     JOB_FAILED = "job-failed"
     GATE_FAILED = "gate-failed"

@@ -12,5 +12,6 @@ transaction with the route, and ``records`` reads it all again.
 
 ``experiments`` compare two references at a fixed split: ``conduct`` counts them into a ``trial``
 and looks a declared number of times (``looks``, ``findings``). ``split`` says whose a task's split
-is.
+is. ``audit`` draws calls of an ``owner``, a rollout or an experiment, for labels that do not know
+the arm; ``judge`` has a model give them.
 """

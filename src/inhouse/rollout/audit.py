@@ -26,9 +26,9 @@ from inhouse.gateway.route import Arm, draw
 from inhouse.interactions.erase import ERASED
 from inhouse.interactions.redact import Redactor
 from inhouse.interactions.tables import Interaction, Outcome
-from inhouse.rollout import intake, records
-from inhouse.rollout.plan import FULL_BP, Plan
-from inhouse.rollout.records import RolloutRecord
+from inhouse.rollout import intake, split
+from inhouse.rollout.owner import Owner, owner_of
+from inhouse.rollout.plan import FULL_BP
 from inhouse.tasks import outputs
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
@@ -62,27 +62,28 @@ def is_drawn(share: float, interaction_id: str) -> bool:
     return draw(_SALT, interaction_id) < share * _FULL
 
 
-def open_audit(unit: ReadUnit, task: str) -> RolloutRecord:
-    """The rollout of a task whose calls are audited. Raises NotFound (``rollout-not-found``) when
-    none runs, Conflict (``audit-off``) when it draws nothing."""
-    rollout = records.open_of(unit, task)
-    if rollout is None:
+def open_audit(unit: ReadUnit, task: str) -> Owner:
+    """The rollout or experiment of a task whose calls are audited. Raises NotFound
+    (``split-not-found``) when none runs, Conflict (``audit-off``) when it draws nothing."""
+    found = owner_of(unit, task)
+    if found is None:
         raise NotFound(
-            f"no rollout of {task} runs",
-            code="rollout-not-found",
+            f"no rollout or experiment of {task} runs",
+            code="split-not-found",
             hint="calls are drawn while traffic is split",
         )
-    if not rollout.plan.audit:
+    if not found.audit:
         raise Conflict(
-            f"the rollout of {task} draws no calls for an audit",
+            f"{split.A[found.kind]} of {task} runs, and draws no calls for an audit",
             code="audit-off",
-            hint=f"set audit in [tasks.{task}.rollout] before the next one starts",
+            hint=f"set audit in [tasks.{task}.rollout] before the next one starts; experiments draw"
+            " calls for the metrics correct and error",
         )
-    return rollout
+    return found
 
 
-def next_drawn(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, limit: int) -> list[Drawn]:
-    """Calls of a rollout that were drawn and have no label yet, newest first, at most ``limit``.
+def next_drawn(unit: ReadUnit, spec: TaskSpec, owner: Owner, limit: int) -> list[Drawn]:
+    """Calls of a split that were drawn and have no label yet, newest first, at most ``limit``.
     Those whose content is not kept cannot be audited.
 
     Raises Invalid (``limit``) when ``limit`` is not in 1..100.
@@ -90,8 +91,8 @@ def next_drawn(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, limit: in
     if not 1 <= limit <= MOST:
         raise Invalid(f"limit is {limit}", code="limit", hint=f"ask for 1 to {MOST}")
     found: list[Drawn] = []
-    for ids in _pages(unit, _of(unit, spec, rollout)):
-        drawn = [one for one in ids if is_drawn(rollout.plan.audit, one)]
+    for ids in _pages(unit, _of(spec, owner)):
+        drawn = [one for one in ids if is_drawn(owner.audit, one)]
         known = {one for one, _ in _labels_of(unit, drawn)}
         found += _contents(unit, [one for one in drawn if one not in known])
         if len(found) >= limit:
@@ -117,8 +118,8 @@ def label(
     value that is neither, Conflict (``audit-not-drawn``) for a call that was not drawn,
     (``audit-labelled``) for one that has another label, (``interaction-erased``).
     """
-    rollout = open_audit(unit, spec.name)
-    _check_drawn(unit, rollout, interaction_id)
+    owner = open_audit(unit, spec.name)
+    _check_drawn(unit, owner, interaction_id)
     said = Statement(
         interaction_id=interaction_id,
         kind=FeedbackKind.AUDIT,
@@ -140,38 +141,37 @@ def label(
         raise _labelled_before(interaction_id) from None
 
 
-def check_plan(spec: TaskSpec, plan: Plan, *, incumbent: str, candidate: str) -> None:
-    """Raise Invalid (``rollout-judge``) for a judge that cannot judge, or would judge itself."""
-    if not plan.judge:
+def check_judge(spec: TaskSpec, judge: str, *arms: str) -> None:
+    """Raise Invalid (``audit-judge``) for a judge that cannot judge, or would judge itself; "" is
+    none."""
+    if not judge:
         return
     why = ""
     if spec.kind is TaskKind.TEXT:
         why = f"{spec.name} is of kind text, and two right texts differ: no model can judge it so"
-    elif parse_reference(plan.judge).kind not in (ReferenceKind.UPSTREAM, ReferenceKind.EMBEDDED):
-        why = f"{plan.judge} is no general model"
-    elif plan.judge in (incumbent, candidate):
-        why = f"{plan.judge} would judge its own answers"
+    elif parse_reference(judge).kind not in (ReferenceKind.UPSTREAM, ReferenceKind.EMBEDDED):
+        why = f"{judge} is no general model"
+    elif judge in arms:
+        why = f"{judge} would judge its own answers"
     if why:
         raise Invalid(
             why,
-            code="rollout-judge",
+            code="audit-judge",
             hint=f"set judge in [tasks.{spec.name}.rollout] to another model, or leave it out",
         )
 
 
-def _of(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord) -> Select[Any]:
+def _of(spec: TaskSpec, owner: Owner) -> Select[Any]:
     """The calls of its split, for the task as it is declared now."""
-    first, table = records.first_revision(unit, rollout.id), _interaction.c
-    split = (one.created_at for one in records.decisions(unit, rollout.id) if one.weight_bp)
-    since = min(split, default=None)
+    table, since = _interaction.c, owner.since
     return (
         select(table.id, table.created_at)
         .where(
-            table.task == rollout.task,
+            table.task == owner.task,
             table.task_revision == spec.revision,
             false() if since is None else table.created_at >= since - intake.LATE,
-            table.route_revision >= first,
-            table.route_revision <= rollout.route_revision,
+            table.route_revision >= owner.first_revision,
+            table.route_revision <= owner.route_revision,
             table.arm.in_(_SPLIT),
             table.weight_bp > 0,
             table.weight_bp < FULL_BP,
@@ -220,20 +220,20 @@ def _labels_of(unit: ReadUnit, ids: Sequence[str]) -> list[tuple[str, str]]:
     return [(row.interaction_id, row.kind) for row in unit.execute(statement)]
 
 
-def _check_drawn(unit: ReadUnit, rollout: RolloutRecord, interaction_id: str) -> None:
+def _check_drawn(unit: ReadUnit, owner: Owner, interaction_id: str) -> None:
     statement = select(_outcome.c.interaction_id).where(
         _outcome.c.interaction_id == interaction_id,
-        _outcome.c.task == rollout.task,
+        _outcome.c.task == owner.task,
         _outcome.c.arm.in_(_SPLIT),
-        _outcome.c.route_revision >= records.first_revision(unit, rollout.id),
-        _outcome.c.route_revision <= rollout.route_revision,
+        _outcome.c.route_revision >= owner.first_revision,
+        _outcome.c.route_revision <= owner.route_revision,
     )
     is_of_split = unit.execute(statement).first() is not None
-    if not is_of_split or not is_drawn(rollout.plan.audit, interaction_id):
+    if not is_of_split or not is_drawn(owner.audit, interaction_id):
         raise Conflict(
-            f"interaction {interaction_id} was not drawn for the audit of {rollout.task}",
+            f"interaction {interaction_id} was not drawn for the audit of {owner.task}",
             code="audit-not-drawn",
-            hint=f"who chooses calls spoils the comparison; `inhouse feedback audit {rollout.task}`"
+            hint=f"who chooses calls spoils the comparison; `inhouse feedback audit {owner.task}`"
             " shows those that were drawn",
         )
 

@@ -115,6 +115,10 @@ class Conductor:
         if broken is not None:
             return self._end(spec, experiment, found, _End(ExperimentState.STOPPED, broken))
         if not findings.is_due(question, before.looks, found.outcomes):
+            if experiment.until is not None and self._clock.now() >= experiment.until:
+                passed = findings.timed_out(question, found, experiment.incumbent_before)
+                state = ExperimentState.INCONCLUSIVE
+                return self._end(spec, experiment, found, _End(state, passed))
             if is_news and found.outcomes >= before.outcomes:
                 with self._database.write() as unit:
                     records.note(unit, experiment, found)

@@ -13,8 +13,9 @@ import structlog
 from inhouse.core.clock import Clock
 from inhouse.db.unit import Database
 from inhouse.jobs.pause import paused
-from inhouse.rollout import audit, intake, judge, records
+from inhouse.rollout import records
 from inhouse.rollout.conduct import Conductor
+from inhouse.rollout.judge import Asking
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tell import weight_of
@@ -22,8 +23,6 @@ from inhouse.tasks.catalog import Catalog
 
 EVERY_S: Final = 0.5
 LEASE: Final = timedelta(seconds=10)
-LOOK_S: Final = 10.0
-"""Seconds between two looks for calls that wait for a judge."""
 _log = structlog.get_logger("inhouse")
 
 
@@ -37,12 +36,10 @@ class Controller:
         self._name = name
         self._reconciler = Reconciler(database, clock, catalog)
         self._conductor = Conductor(database, clock, catalog)
+        self._judges = Asking(database, clock, catalog)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
-        self._catalog = catalog
-        self._looked_at: dict[str, float] = {}
-        self._judged: dict[str, dict[str, int]] = {}
 
     def start(self) -> None:
         """Begin to step rollouts and experiments, in a thread."""
@@ -75,7 +72,9 @@ class Controller:
 
     def _step_experiment(self, experiment_id: str) -> None:
         changed = self._conductor.step(experiment_id)
-        if changed is not None:
+        if changed is None:
+            self._judges.ask(experiment_id)
+        else:
             _log.info(
                 "experiment",
                 task=changed.task,
@@ -104,27 +103,7 @@ class Controller:
                 reasons=list(decision.reasons),
             )
         elif rollout.plan.judge and weight_of(rollout):
-            self._ask_judge(rollout)
-
-    def _ask_judge(self, rollout: RolloutRecord) -> None:
-        """Queue a job for the judge of its audit, where calls wait for one."""
-        now = self._clock.monotonic()
-        looked_at = self._looked_at.get(rollout.id)
-        if looked_at is not None and now - looked_at < LOOK_S:
-            return
-        self._looked_at[rollout.id] = now
-        with self._database.read() as read:
-            heads = intake.heads(read)
-            if heads == self._judged.get(rollout.id) or judge.is_busy(
-                read, rollout, self._clock.now()
-            ):
-                return
-            spec = self._catalog.get(rollout.task)
-            if not audit.next_drawn(read, spec, rollout, 1):
-                self._judged[rollout.id] = heads
-                return
-        with self._database.write() as unit:
-            judge.request(unit, rollout, self._clock.now())
+            self._judges.ask(rollout.id)
 
     def _leased(self, rollout: RolloutRecord) -> bool:
         """Whether the rollout is this process's to step; renews a lease that is half over."""

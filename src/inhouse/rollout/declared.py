@@ -1,4 +1,4 @@
-"""Plans as they are declared, and as they are stored."""
+"""Plans, and questions of experiments, as they are declared; plans as they are stored."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import msgspec
 from pydantic import ValidationError
 
 from inhouse.core.errors import Invalid
+from inhouse.rollout.findings import MOST_DAYS, Question, Unanswerable
 from inhouse.rollout.plan import Metric, Plan
+from inhouse.rollout.trial import Measure
 from inhouse.settings import RolloutSettings
 
 _BP_OF_PERCENT = 100
+_DAY_S = 86_400.0
+_METRICS = ", ".join(Measure)
 
 
 def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
@@ -40,6 +44,41 @@ def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
         "judge": settings.judge,
     }
     return Plan(**{**fields, **overrides})
+
+
+def question_of(
+    task: str,
+    settings: RolloutSettings,
+    *,
+    metric: str,
+    weight: float,
+    days: float | None = None,
+    audit: float | None = None,
+    judge: str | None = None,
+    **asked: Any,
+) -> Question:
+    """The question of an experiment. ``weight``: per cent of the units that get B; ``asked``: the
+    other fields of ``Question``. What is None is as ``[tasks.<name>.rollout]`` declares it; the
+    audit only where the metric counts labels.
+
+    Raises Unanswerable (``experiment-plan``) for one that cannot be answered.
+    """
+    if metric not in list(Measure):
+        raise Unanswerable({"metric": f"{metric!r} is not compared, but {_METRICS} are"})
+    measure = Measure(metric)
+    share = audit
+    if share is None:
+        share = settings.audit if measure.of_labels else 0.0
+    declared_judge = settings.judge if share else ""
+    return Question(
+        task=task,
+        metric=measure,
+        weight_bp=round(weight * _BP_OF_PERCENT),
+        days=min(MOST_DAYS, settings.time_limit_s / _DAY_S) if days is None else days,
+        audit=share,
+        judge=declared_judge if judge is None else judge,
+        **asked,
+    )
 
 
 def adjusted(settings: RolloutSettings, changes: Mapping[str, Any]) -> RolloutSettings:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Row, insert, select, update
@@ -21,7 +21,7 @@ KIND: Final = "experiment"
 """``SplitOwner.kind`` of an experiment."""
 _table = table_of(Experiment)
 _owners = table_of(SplitOwner)
-_ASKED: Final = ("task", "a", "b", "weight_bp", "metric", "horizon", "looks", "alpha")
+_ASKED: Final = tuple(one.name for one in fields(Question))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,12 @@ class ExperimentRecord:
     def is_over(self) -> bool:
         """Whether it has ended, one way or the other."""
         return self.ended_at is not None
+
+    @property
+    def until(self) -> datetime | None:
+        """When its time limit passes; None without one."""
+        days = self.question.days
+        return None if days is None else self.created_at + timedelta(days=days)
 
 
 def get(unit: ReadUnit, experiment_id: str, *, lock: bool = False) -> ExperimentRecord:
@@ -83,6 +89,16 @@ def list_experiments(
     statement = select(_table).order_by(_table.c.created_at.desc(), _table.c.id.desc()).limit(limit)
     if task is not None:
         statement = statement.where(_table.c.task == task)
+    return [_record(row) for row in unit.execute(statement)]
+
+
+def ended_since(unit: ReadUnit, since: datetime) -> list[ExperimentRecord]:
+    """Experiments that ended after a moment, newest first."""
+    statement = (
+        select(_table)
+        .where(_table.c.ended_at > since)
+        .order_by(_table.c.ended_at.desc(), _table.c.id.desc())
+    )
     return [_record(row) for row in unit.execute(statement)]
 
 
@@ -154,9 +170,9 @@ def note(unit: WriteUnit, seen: ExperimentRecord, found: Findings) -> None:
 
 
 def _record(row: Row[Any]) -> ExperimentRecord:
-    fields = dict(row._mapping)
-    asked = {name: fields.pop(name) for name in _ASKED}
+    values = dict(row._mapping)
+    asked = {name: values.pop(name) for name in _ASKED}
     question = Question(**{**asked, "metric": Measure(asked["metric"])})
-    state = ExperimentState(fields.pop("state"))
-    found = findings.from_json(fields.pop("result"))
-    return ExperimentRecord(**fields, question=question, state=state, findings=found)
+    state = ExperimentState(values.pop("state"))
+    found = findings.from_json(values.pop("result"))
+    return ExperimentRecord(**values, question=question, state=state, findings=found)

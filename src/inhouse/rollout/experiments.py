@@ -11,8 +11,8 @@ from inhouse.core.errors import Conflict, Invalid
 from inhouse.core.ids import new_id
 from inhouse.db.unit import WriteUnit
 from inhouse.registry import move, routes
+from inhouse.rollout import audit, intake, split
 from inhouse.rollout import experiment_records as records
-from inhouse.rollout import intake, split
 from inhouse.rollout.experiment_records import KIND, ExperimentRecord
 from inhouse.rollout.findings import EXPERIMENTS, ExperimentState, Findings, Question
 from inhouse.rollout.plan import FULL_BP
@@ -33,8 +33,9 @@ def start(
     What answers everything now answers again afterwards. Raises Conflict when a rollout or another
     experiment of the task runs (``rollout-running``, ``experiment-running``), (``route-pinned``,
     ``route-split``) when somebody holds the route otherwise, (``version-status``,
-    ``task-revision``) for a reference that may not answer; Invalid for one that cannot, and where
-    nothing answers the task yet (``experiment-incumbent``).
+    ``task-revision``) for a reference that may not answer; Invalid for one that cannot, for a judge
+    that cannot judge them (``audit-judge``), and where nothing answers the task yet
+    (``experiment-incumbent``).
     """
     said: dict[str, Any] = {"actor": actor, "reason": reason, "at": at}
     experiment_id = new_id()
@@ -43,6 +44,7 @@ def start(
         raise _taken(spec, owner.kind)
     for reference in sorted((question.a, question.b)):
         move.check_candidate(unit, spec, reference, lock=True)
+    audit.check_judge(spec, question.judge, question.a, question.b)
     before = split.settle(unit, spec, **said)
     if not before.incumbent:
         raise Invalid(

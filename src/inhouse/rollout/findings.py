@@ -17,37 +17,45 @@ from inhouse.rollout import looks
 from inhouse.rollout.plan import FULL_BP
 from inhouse.rollout.trial import CATASTROPHE, Contrast, Measure, Trial
 
+MOST_DAYS: Final = 3650.0
 _LEAST_ALPHA, _MOST_ALPHA = 0.001, 0.2
 
 
 class ExperimentState(StrEnum):
-    """State of an experiment. CONCLUDED: by a look. STOPPED: by a guardrail, or a person. ABORTED:
-    somebody moved the route, or an arm may not answer any more."""
+    """State of an experiment. CONCLUDED: by a look. INCONCLUSIVE: its time limit passed before.
+    STOPPED: by a guardrail, or a person. ABORTED: somebody moved the route, or an arm may not
+    answer any more."""
 
     RUNNING = "running"
     CONCLUDED = "concluded"
+    INCONCLUSIVE = "inconclusive"
     STOPPED = "stopped"
     ABORTED = "aborted"
 
 
+_ENDS: Final = frozenset(ExperimentState) - {ExperimentState.RUNNING}
+
 EXPERIMENTS: Final = Transitions(
     "experiment",
-    {
-        ExperimentState.RUNNING: frozenset(
-            {ExperimentState.CONCLUDED, ExperimentState.STOPPED, ExperimentState.ABORTED}
-        ),
-        ExperimentState.CONCLUDED: frozenset(),
-        ExperimentState.STOPPED: frozenset(),
-        ExperimentState.ABORTED: frozenset(),
-    },
+    {ExperimentState.RUNNING: _ENDS, **dict.fromkeys(_ENDS, frozenset[ExperimentState]())},
 )
+
+
+class Unanswerable(Invalid):
+    """A question that cannot be answered. ``faults``: what is wrong, by the name of the field."""
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        message = next(iter(faults.values()))
+        hint = "`inhouse experiment plan` works a horizon out" if "horizon" in faults else ""
+        super().__init__(message, code="experiment-plan", hint=hint)
+        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What an experiment was declared to ask; ``tables.Experiment`` says what the fields mean.
 
-    Raises Invalid (``experiment-plan``) for one that cannot be answered.
+    Raises Unanswerable (``experiment-plan``) for one that cannot be answered.
     """
 
     task: str
@@ -58,23 +66,57 @@ class Question:
     horizon: int
     looks: int
     alpha: float
+    days: float | None = None
+    audit: float = 0.0
+    judge: str = ""
 
     def __post_init__(self) -> None:
-        fewest, most = looks.FEWEST_PER_LOOK * max(1, self.looks), looks.MOST_OUTCOMES
-        checks = {
-            f"{self.a} cannot be compared with itself": self.a != self.b,
-            "the weight of B must lie between 1 and 99 %": 100 <= self.weight_bp <= FULL_BP - 100,
-            f"there can be 1 to {looks.MOST_LOOKS} looks": 1 <= self.looks <= looks.MOST_LOOKS,
-            f"alpha must lie between {_LEAST_ALPHA} and {_MOST_ALPHA}": _LEAST_ALPHA
-            <= self.alpha
-            <= _MOST_ALPHA,
-            f"the horizon must be at least {fewest} outcomes": self.horizon >= fewest,
-            f"the horizon can be at most {most} outcomes": self.horizon <= most,
-        }
-        for message, held in checks.items():
-            if not held:
-                hint = "`inhouse experiment plan` works a horizon out"
-                raise Invalid(message, code="experiment-plan", hint=hint)
+        counted = min(max(1, self.looks), looks.MOST_LOOKS)
+        fewest, most = looks.FEWEST_PER_LOOK * counted, looks.MOST_OUTCOMES
+        checks = (
+            ("b", self.a != self.b, f"{self.a} cannot be compared with itself"),
+            (
+                "weight",
+                100 <= self.weight_bp <= FULL_BP - 100,
+                "the weight of B must lie between 1 and 99 %",
+            ),
+            (
+                "looks",
+                1 <= self.looks <= looks.MOST_LOOKS,
+                f"there can be 1 to {looks.MOST_LOOKS} looks",
+            ),
+            (
+                "alpha",
+                _LEAST_ALPHA <= self.alpha <= _MOST_ALPHA,
+                f"alpha must lie between {_LEAST_ALPHA} and {_MOST_ALPHA}",
+            ),
+            (
+                "horizon",
+                fewest <= self.horizon <= most,
+                f"the horizon must be at least {fewest} outcomes"
+                if self.horizon < fewest
+                else f"the horizon can be at most {most} outcomes",
+            ),
+            (
+                "days",
+                self.days is None or 0.0 < self.days <= MOST_DAYS,
+                f"the time limit must lie above 0 and be at most {MOST_DAYS:g} days",
+            ),
+            ("audit", *self._audit_check()),
+            (
+                "judge",
+                not self.judge or self.audit > 0.0,
+                "a judge needs a share of calls to audit",
+            ),
+        )
+        faults = {name: message for name, held, message in checks if not held}
+        if faults:
+            raise Unanswerable(faults)
+
+    def _audit_check(self) -> tuple[bool, str]:
+        if self.metric.of_labels or not self.audit:
+            return 0.0 <= self.audit <= 1.0, "the share that is audited must lie between 0 and 1"
+        return False, f"{self.metric} counts no labels, so there is nothing to audit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +260,15 @@ def recommend(question: Question, findings: Findings, answering: str) -> str:
         return f"{said}; it answers already, so there is nothing to do"
     command = f"inhouse rollout start {question.task} --to {best}"
     return f"{said}; start a rollout with `{command}`"
+
+
+def timed_out(question: Question, findings: Findings, answering: str) -> str:
+    """Why an experiment ended whose time limit has passed."""
+    limit = f"{question.days:g} {'day' if question.days == 1 else 'days'}"
+    return (
+        f"its time limit of {limit} passed with {findings.outcomes:,} of {question.horizon:,} "
+        f"outcomes, and no look had found a winner; {answering} goes on answering"
+    )
 
 
 def mean_words(metric: Measure, mean: float | None) -> str:

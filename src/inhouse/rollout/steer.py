@@ -41,7 +41,7 @@ def start(
     runs, (``route-pinned``, ``route-split``) when somebody holds the route otherwise,
     (``version-status``, ``task-revision``) for a candidate that may not answer; Invalid for one
     that cannot, or that is the incumbent (``rollout-candidate``), and for a judge that cannot judge
-    them (``rollout-judge``).
+    them (``audit-judge``).
     """
     said: dict[str, Any] = {"actor": actor, "reason": reason, "at": at}
     rollout_id = new_id()
@@ -56,7 +56,7 @@ def start(
         )
     if candidate == before.incumbent:
         raise Invalid(f"{candidate} is what answers {spec.name} now", code="rollout-candidate")
-    audit.check_plan(spec, plan, incumbent=before.incumbent, candidate=candidate)
+    audit.check_judge(spec, plan.judge, before.incumbent, candidate)
     state = RolloutState.SHADOWING if plan.shadow_inputs else RolloutState.RAMPING
     weight_bp = 0 if plan.shadow_inputs else plan.weight_bp(0)
     route = move.set_weight(

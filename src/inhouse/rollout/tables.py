@@ -111,7 +111,9 @@ class Experiment(Base):
     ``horizon`` are outcomes of both arms together, ``looks`` at how many evenly spaced moments the
     figures are looked at, ``alpha`` the chance of a false winner over all of them. ``start`` is the
     outcome number by process from which it counts. ``incumbent_before`` answers again afterwards.
-    ``result`` is what was found, with a recommendation in words.
+    ``result`` is what was found, with a recommendation in words. ``days`` is its time limit, null
+    for none. ``audit`` is the share of its calls that is drawn for arm-blind labels, ``judge`` the
+    general model that gives them, "" for none.
     """
 
     __tablename__ = "experiment"
@@ -125,6 +127,9 @@ class Experiment(Base):
     horizon: Mapped[int] = mapped_column(Integer)
     looks: Mapped[int] = mapped_column(Integer)
     alpha: Mapped[float] = mapped_column(Float)
+    days: Mapped[float | None] = mapped_column(Float)
+    audit: Mapped[float] = mapped_column(Float, server_default="0")
+    judge: Mapped[str] = mapped_column(Text, server_default="")
     state: Mapped[str] = mapped_column(String(16))
     revision: Mapped[int] = mapped_column(Integer)
     route_revision: Mapped[int] = mapped_column(Integer)

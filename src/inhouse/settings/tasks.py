@@ -44,7 +44,8 @@ class RolloutSettings(Section):
     horizon: int = Field(20_000, ge=1)
     """Calls of both after which a rollout without a verdict is held."""
     time_limit_s: float = Field(30 * 86_400.0, gt=0)
-    """Seconds after which a rollout without a verdict is held."""
+    """Seconds after which a rollout without a verdict is held, and an experiment without a winner
+    ends."""
     bake_s: float = Field(86_400.0, ge=0)
     """Seconds for which the incumbent keeps a share after the last step."""
     hold_back: float = Field(5.0, ge=0, lt=100)

@@ -212,8 +212,8 @@
     dropGone();
     held.forEach(restore);
     prepare(event.target.isConnected ? event.target.parentElement ?? document : document);
-    const path = event.detail.requestConfig?.elt;
-    if (path && !path.isConnected && document.activeElement === document.body) {
+    const { elt: asker, triggeringEvent: act } = event.detail.requestConfig ?? {};
+    if (act && !asker.isConnected && document.activeElement === document.body) {
       (document.querySelector("[data-focus]") ?? document.getElementById("main")).focus();
     }
   });
