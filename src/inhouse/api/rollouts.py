@@ -54,7 +54,7 @@ def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDe
             at=app.clock.now(),
             replace=request.replace,
         )
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return _detail(app, rollout.id)
 
 
@@ -123,8 +123,9 @@ def _change(
     app: App, rollout_id: str, verb: Callable[[WriteUnit, RolloutRecord], None]
 ) -> RolloutDetail:
     with app.database.write() as unit:
-        verb(unit, records.get(unit, rollout_id, lock=True))
-    app.routes.refresh()
+        rollout = records.get(unit, rollout_id, lock=True)
+        verb(unit, rollout)
+    app.routes.refresh([rollout.task])
     return _detail(app, rollout_id)
 
 
