@@ -142,6 +142,27 @@ def test_a_deaf_candidate_delays_nobody_and_the_end_loses_nothing(
     assert sorted(one.id for one in served) == sorted(one.interaction_id for one in answers)
 
 
+def test_a_paused_shadow_asks_nothing_until_it_goes_on(
+    app: App, upstream: ScriptedUpstream
+) -> None:
+    with serve_in_thread(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        path = f"/v1/rollouts/{begin(http, 'local/equal')['id']}"
+        while not app.shadows.targets:
+            http.get("/healthz")
+        assert http.post(f"{path}/pause", json={"reason": "because"}).status_code == 200
+        while app.shadows.targets:
+            http.get("/healthz")
+        with Client(server.url) as client:
+            quiet = {client.run("sentiment", f"quiet {n}").interaction_id for n in range(20)}
+        assert http.post(f"{path}/resume", json={"reason": "because"}).status_code == 200
+        before = upstream.hits["equal"]
+        call_until(server.url, lambda: upstream.hits["equal"] > before)
+    served, copies = kept(app)
+    assert copies
+    assert quiet <= {one.id for one in served}
+    assert not quiet & {one.shadow_of for one in copies}
+
+
 def test_an_audit_over_http_and_by_command(app: App) -> None:
     settings = app.settings.folder / "inhouse.toml"
     told = settings.read_text(encoding="utf-8").replace("shadow_inputs = 5000", "audit = 1.0")

@@ -95,7 +95,8 @@ class World:
             shadows=self.shadows,
         )
         self.move(0)
-        self.shadows.mirror.refresh()
+        while self.shadows.targets != self.shadow:
+            self.shadows.mirror.refresh()
 
     def load(self, _: ReadUnit) -> dict[str, Target]:
         return self.shadow

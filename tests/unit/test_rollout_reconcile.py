@@ -15,9 +15,11 @@ from inhouse.feedback.submit import submit
 from inhouse.gateway.shadow import Target
 from inhouse.interactions.insert import insert
 from inhouse.interactions.record import InteractionRecord
+from inhouse.jobs import pause
 from inhouse.registry import move, routes, versions
 from inhouse.rollout import records, steer
 from inhouse.rollout.decide import Kind
+from inhouse.rollout.guardrails import ShadowEvidence
 from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
@@ -441,9 +443,16 @@ def test_gateways_copy_calls_until_a_shadow_has_had_its_inputs(
     assert copied() == mine
     with database.write() as unit:
         steer.pause(unit, rollout, at=clock.now(), **SAID)
-    assert copied() == mine, "harm ends it also while it is paused"
+    assert copied() == {}, "what is paused uses nothing"
     with database.write() as unit:
         steer.resume(unit, now(database, rollout), at=clock.now(), **SAID)
+    assert copied() == mine
+    with database.write() as unit:
+        pause.pause(unit, actor="ada", reason="", at=clock.now())
+    assert copied() == {}, "while nobody could end it"
+    with database.write() as unit:
+        pause.resume(unit)
+    assert copied() == mine
     shadow(database, clock, 20, bad=0.0)
     made = reconciler(database, clock).step(rollout.id)
     assert made is not None
@@ -455,6 +464,31 @@ def test_gateways_copy_calls_until_a_shadow_has_had_its_inputs(
     with database.write() as unit:
         steer.abort(unit, SPEC, now(database, rollout), at=clock.now(), **SAID)
     assert copied() == {}
+
+
+def test_a_paused_shadow_goes_on_from_what_it_had_seen(
+    database: Database, clock: FrozenClock
+) -> None:
+    """The verdict comes at the same input as without a pause."""
+    rollout = begin(database, clock, replace(PLAN, shadow_inputs=2000))
+    steps, inputs = reconciler(database, clock), 0
+    while (made := steps.step(rollout.id)) is None:
+        if inputs == 5:
+            with database.write() as unit:
+                steer.pause(unit, now(database, rollout), at=clock.now(), **SAID)
+            assert steps.step(rollout.id) is None
+            assert now(database, rollout).state is RolloutState.PAUSED
+            with database.write() as unit:
+                steer.resume(unit, now(database, rollout), at=clock.now(), **SAID)
+        shadow(database, clock, 1, bad=0.0)
+        inputs += 1
+        clock.advance(3.0)
+    evidence = ShadowEvidence(PLAN)
+    for _ in range(inputs):
+        evidence.answered(candidate_bad=False, incumbent_bad=False)
+    assert (made.kind, inputs > 5) == ("ramp", True)
+    assert made.evidence["certificate"] == evidence.reading().certificate
+    check_replay(database, clock, rollout)
 
 
 def test_a_shadow_that_is_worse_never_ramps(sqlite_database: Database, clock: FrozenClock) -> None:

@@ -51,7 +51,7 @@ def accept_proposal(
     with app.database.write() as unit:
         seen = records.get(unit, proposal_id)
         done = app.proposals.accept(unit, seen, actor=who.actor, reason=request.reason)
-    app.routes.refresh()
+    app.routes.refresh([done.task])
     return Proposal.model_validate(done)
 
 

@@ -35,7 +35,7 @@ def start_experiment(request: ExperimentStart, app: Wired, who: Operator) -> Exp
         begun = experiments.start(
             unit, spec, question, actor=who.actor, reason=request.reason, at=app.clock.now()
         )
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return _shown(begun)
 
 
@@ -55,7 +55,7 @@ def stop_experiment(
         seen = records.get(unit, experiment_id, lock=True)
         spec, at = app.catalog.get(seen.task), app.clock.now()
         ended = experiments.stop(unit, spec, seen, actor=who.actor, reason=request.reason, at=at)
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return _shown(ended)
 
 

@@ -55,7 +55,7 @@ def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDe
             at=app.clock.now(),
             replace=request.replace,
         )
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return _detail(app, rollout.id)
 
 
@@ -115,7 +115,7 @@ def _change(
     with app.database.write() as unit:
         rollout = records.get(unit, rollout_id, lock=True)
         verb(unit, rollout, actor=who.actor, reason=request.reason, at=app.clock.now())
-    app.routes.refresh()
+    app.routes.refresh([rollout.task])
     return _detail(app, rollout_id)
 
 

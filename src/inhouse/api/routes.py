@@ -48,7 +48,7 @@ def roll_back_all(request: RollbackAll, app: Wired, who: Operator) -> list[Route
         moved = halt(
             unit, app.catalog.all(), actor=who.actor, reason=request.reason, at=app.clock.now()
         )
-    app.routes.refresh()
+    app.routes.refresh([route.task for route in moved])
     return [Route.model_validate(route) for route in moved]
 
 
@@ -67,7 +67,7 @@ def change_route(task: PathTask, request: RouteChange, app: Wired, who: Operator
             at=app.clock.now(),
             expect=request.expect_revision,
         )
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return Route.model_validate(route)
 
 
@@ -84,5 +84,5 @@ def roll_back(task: PathTask, request: Rollback, app: Wired, who: Operator) -> R
             at=app.clock.now(),
             expect=request.expect_revision,
         )
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return Route.model_validate(route)

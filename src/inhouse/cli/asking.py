@@ -85,7 +85,7 @@ class Busy(Exception):
 async def in_project(app: App, plan: Plan) -> AsyncIterator[Ask]:
     """Ask the gateway of this project; recorded like any call."""
     app.catalog.get(plan.task)
-    app.routes.refresh()
+    app.routes.refresh([plan.task])
     app.recorder.start()
     app.poller.start()
 

@@ -59,7 +59,7 @@ def accept(proposal_id: str, page: Operating) -> Response:
     with app.database.write() as unit:
         seen = records.get(unit, proposal_id)
         done = app.proposals.accept(unit, seen, actor=page.actor, reason=reason)
-    app.routes.refresh()
+    app.routes.refresh([done.task])
     return page.redirect(result_path(done) or "/automation", toast="Accepted")
 
 

@@ -75,7 +75,7 @@ def start(page: Operating) -> Response:
             )
     except InhouseError as error:
         return _form(page, form, error)
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return page.redirect(
         f"/experiments/{begun.id}", toast=f"The experiment of {spec.name} has begun"
     )
@@ -110,7 +110,7 @@ def stop(experiment_id: str, page: Operating) -> Response:
         seen = records.get(unit, experiment_id, lock=True)
         spec, at = app.catalog.get(seen.task), app.clock.now()
         experiments.stop(unit, spec, seen, actor=page.actor, reason=reason, at=at)
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return page.redirect(f"/experiments/{experiment_id}", toast="The experiment has ended")
 
 

@@ -91,7 +91,7 @@ def start(page: Operating) -> Response:
             )
     except InhouseError as error:
         return _form(page, form, error)
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return page.redirect(f"/rollouts/{rollout.id}", toast=f"The rollout of {spec.name} has begun")
 
 
@@ -188,7 +188,7 @@ def _change(page: Page, rollout_id: str, act: Callable[..., Undo | None], toast:
     with app.database.write() as unit:
         rollout = records.get(unit, rollout_id, lock=True)
         undo = act(unit, rollout, actor=page.actor, reason=reason, at=app.clock.now())
-    app.routes.refresh()
+    app.routes.refresh([rollout.task])
     return page.redirect(f"/rollouts/{rollout_id}", toast=toast, undo=undo)
 
 

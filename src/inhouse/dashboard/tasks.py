@@ -70,7 +70,7 @@ def roll_back_all(page: Operating) -> Response:
     app, reason = page.app, page.reason()
     with app.database.write() as unit:
         moved = halt(unit, app.catalog.all(), actor=page.actor, reason=reason, at=app.clock.now())
-    app.routes.refresh()
+    app.routes.refresh([route.task for route in moved])
     told = ", ".join(route.task for route in moved)
     toast = f"Back to their incumbents: {told}" if told else "Every task had its incumbent already"
     return page.redirect("/tasks", toast=toast)
@@ -126,7 +126,7 @@ def change_route(name: str, page: Operating) -> Response:
             at=app.clock.now(),
             expect=_revision(form),
         )
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     toast = f"Revision {route.revision}: {view.sentence(route)}"
     return page.redirect(f"/tasks/{name}", toast=toast, undo=_undo(before, route))
 
@@ -160,7 +160,7 @@ def roll_back(name: str, page: Operating) -> Response:
             at=app.clock.now(),
             expect=_revision(page.sent),
         )
-    app.routes.refresh()
+    app.routes.refresh([spec.name])
     return page.redirect(f"/tasks/{name}", toast=f"Rolled back: {view.sentence(route)}")
 
 

@@ -15,6 +15,7 @@ from inhouse.gateway.coalesce import Coalescing
 from inhouse.gateway.entry import Call, Caller, Direct, DirectCall, Outcome
 from inhouse.gateway.fallback import AllFailed, Chain
 from inhouse.gateway.ledger import Ledger
+from inhouse.gateway.opening import Opening
 from inhouse.gateway.route import Arm, Assignment, assign
 from inhouse.gateway.shadow import Copied, Shadows
 from inhouse.gateway.table import RouteTable
@@ -64,6 +65,7 @@ class Gateway:
         self._catalog = catalog
         self._routes = routes
         self._resolve = resolve
+        self._opening = Opening(resolve)
         self._opened: set[str] = set()
         self.ledger = ledger
         self._breakers = breakers
@@ -212,7 +214,7 @@ class Gateway:
         """The same, whatever limits its upstream has."""
         if reference not in self._opened:
             if parse_reference(reference).kind is not ReferenceKind.UPSTREAM:
-                await asyncio.to_thread(self._resolve, reference)
+                await asyncio.wrap_future(self._opening.begin(reference))
             self._opened.add(reference)
         return self._resolve(reference)
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import structlog
 
 from inhouse.core.clock import Clock
-from inhouse.core.errors import InhouseError, Unavailable
+from inhouse.core.errors import Unavailable
 from inhouse.core.ids import new_id
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
@@ -24,6 +23,7 @@ from inhouse.gateway.fallback import SHARE, AllFailed, Chain, code_of
 from inhouse.gateway.mirror import Mirror
 from inhouse.gateway.route import Arm
 from inhouse.gateway.trace import Trace
+from inhouse.gateway.warming import Warming
 from inhouse.interactions.outcomes import SHADOW
 from inhouse.interactions.record import InteractionRecord, Recorder, Status
 from inhouse.tasks.spec import TaskSpec
@@ -59,9 +59,10 @@ class Shadows:
     """Asks candidates in shadow, and records what they answer. For the tasks of one event loop.
 
     ``load`` reads the targets by task; ``mirror`` is what a ``Poller`` polls. ``warm`` opens what a
-    reference stands for, so that no copy has to wait for it. ``jitter`` draws from [0, 1). At most
-    ``most`` copies are under way at once. Copies count toward no limit, and breakers do not hear of
-    them: what a candidate fails at is evidence and holds up nobody else.
+    reference stands for, so that no copy has to wait for it: before that there are none. ``jitter``
+    draws from [0, 1). At most ``most`` copies are under way at once. Copies count toward no limit,
+    and breakers do not hear of them: what a candidate fails at is evidence and holds up nobody
+    else.
     """
 
     def __init__(
@@ -76,12 +77,11 @@ class Shadows:
         most: int = MOST,
     ) -> None:
         self._read = load
-        self._warm = warm
+        self._warming = Warming(warm, clock)
         self._recorder = recorder
         self._clock = clock
         self._jitter = jitter
         self._most = most
-        self._warmed: set[str] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._breakers = Breakers(
@@ -183,13 +183,10 @@ class Shadows:
             _count(record.task or "", record.status)
 
     def _load(self, unit: ReadUnit) -> Mapping[str, Target]:
+        """The targets whose models are open, or have had the time to be."""
         targets = self._read(unit)
-        for target in targets.values():
-            if target.candidate not in self._warmed:
-                self._warmed.add(target.candidate)
-                with suppress(InhouseError):
-                    self._warm(target.candidate)
-        return targets
+        cold = self._warming.cold({target.candidate for target in targets.values()})
+        return {task: one for task, one in targets.items() if one.candidate not in cold}
 
 
 def _time_of(spec: TaskSpec) -> float:

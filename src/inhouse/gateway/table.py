@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
-from inhouse.core.clock import Clock
+from inhouse.core.clock import Clock, SystemClock
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
 from inhouse.gateway.mirror import Mirror
+from inhouse.gateway.warming import Warming
 from inhouse.registry.routes import Route, all_current, implicit
 from inhouse.tasks.catalog import Catalog
 
 
 class RouteTable:
-    """Route by task. A new revision is in force at most 0.25 s after its commit, plus one query and
-    the opening of a model that was not open yet; ``mirror`` is what a ``Poller`` polls.
+    """Route by task. A new revision is in force at most 0.25 s after its commit, plus one query;
+    ``mirror`` is what a ``Poller`` polls, and no look at the database waits for a model.
 
-    ``warm`` opens what a reference stands for, so that no call has to; what cannot be opened is
-    left to the calls, which then fall back.
+    ``warm`` opens what a reference stands for, so that no call has to. A revision that needs a
+    model that is not open yet comes into force when it is. Until then the one before it serves, for
+    ``warming.MOST_S`` at most, without a candidate that the new one drops. What cannot be opened in
+    that time, or at all, is left to the calls, which then fall back. The first look of a process
+    takes every revision over at once: there is none before it.
     """
 
     def __init__(
@@ -30,8 +34,9 @@ class RouteTable:
         clock: Clock | None = None,
     ) -> None:
         self._catalog = catalog
-        self._warm = warm
-        self._warmed: set[str] = set()
+        self._warming = Warming(warm, clock or SystemClock())
+        self._looked = False
+        self._cold: Mapping[str, list[str]] = {}
         self._declared = self._declare()
         self.mirror: Mirror[Mapping[str, Route]] = Mirror(
             database, self._load, name="routes", initial=self._declared, clock=clock
@@ -42,9 +47,16 @@ class RouteTable:
         """The route of a task of the catalog: its highest revision, or the declared chain."""
         return self.mirror.value[task]
 
-    def refresh(self) -> None:
-        """Take over what was just committed. Raises what the database raises."""
+    def refresh(self, tasks: Collection[str] | None = None) -> None:
+        """Take over what was just committed, and wait for the models that the newest revisions of
+        ``tasks`` need (None: of all), for ``warming.MOST_S`` at most. Raises what the database
+        raises."""
         self.mirror.refresh()
+        cold = self._cold
+        needed = {one for task in (cold if tasks is None else tasks) for one in cold.get(task, ())}
+        if needed:
+            self._warming.wait(needed)
+            self.mirror.refresh()
 
     def redeclare(self) -> None:
         """Take over the tasks of a changed catalog; calls meet them at once."""
@@ -70,11 +82,24 @@ class RouteTable:
         return {spec.name: implicit(spec.name, spec.chain) for spec in self._catalog.all()}
 
     def _load(self, unit: ReadUnit) -> Mapping[str, Route]:
-        stored = all_current(unit)
-        for route in stored:
-            for reference in (route.pin, route.candidate if route.weight_bp else None):
-                if reference and reference not in self._warmed:
-                    self._warmed.add(reference)
-                    with suppress(Exception):  # whatever it dies of, routes must be followed
-                        self._warm(reference)
-        return {**self._declared, **{route.task: route for route in stored}}
+        stored = {route.task: route for route in all_current(unit)}
+        waiting = {task: self._warming.cold(_needed(route)) for task, route in stored.items()}
+        self._cold = {task: cold for task, cold in waiting.items() if cold}
+        if self._looked:
+            stored |= {task: self._before(stored[task]) for task in self._cold}
+        self._looked = True
+        return {**self._declared, **stored}
+
+    def _before(self, route: Route) -> Route:
+        """What serves while a revision waits for its model: the one before it, without a candidate
+        that the new one has dropped."""
+        before = self.mirror.value.get(route.task, route)
+        if not before.revision:
+            return self._declared.get(route.task, route)
+        return before if before.candidate in _needed(route) else replace(before, weight_bp=0)
+
+
+def _needed(route: Route) -> list[str]:
+    """The references that answer calls of a route before its chain does."""
+    asked = (route.pin, route.candidate if route.weight_bp else None)
+    return [reference for reference in asked if reference]

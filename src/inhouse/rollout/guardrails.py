@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from inhouse.rollout.plan import Metric, Plan
-from inhouse.rollout.sequential.harm import BoundedHarm, Harm, HarmTest
+from inhouse.rollout.sequential.harm import RATIOS, BoundedHarm, Harm, HarmTest
 from inhouse.rollout.sequential.latency import Latencies
 from inhouse.rollout.sequential.limits import Limit
 from inhouse.rollout.sequential.mismatch import Mismatch
@@ -18,7 +18,8 @@ _P95_SHARE: Final = 0.05
 
 
 class GuardrailReading(NamedTuple):
-    """One guardrail; see ``HarmTest`` for ``harm`` (its evidence), ``fresh`` and ``usual``."""
+    """One guardrail; see ``HarmTest`` for ``harm`` (its evidence), ``fresh`` (0 where bad outcomes
+    are rare and the candidate had none lately) and ``usual``."""
 
     metric: Metric
     acts: bool
@@ -43,7 +44,8 @@ class Reading(NamedTuple):
     """All evidence at one moment.
 
     ``outcomes``: of the guardrail that has most. ``candidate``: the candidate's calls, or users.
-    ``harm``, ``fresh`` and ``usual`` are means over the guardrails that act. ``certificate``: the
+    ``harm``, ``fresh`` and ``usual`` are means over the guardrails that act; a guardrail without
+    bad outcomes adds nothing to ``fresh``. ``certificate``: the
     evidence for the margin that was asked for, of the metric where it is least. ``certified``: the
     smallest margin of the plan that is certified for all of them; 1 when none is.
     """
@@ -75,7 +77,17 @@ def average(values: Sequence[float]) -> float:
 
 
 class _Guardrail:
-    __slots__ = ("acts", "harm", "metric", "outcomes", "safety")
+    __slots__ = (
+        "_bad",
+        "_clean",
+        "_enough",
+        "_rare",
+        "acts",
+        "harm",
+        "metric",
+        "outcomes",
+        "safety",
+    )
 
     def __init__(self, metric: Metric, plan: Plan, *, degrees: bool) -> None:
         self.metric = metric
@@ -85,9 +97,28 @@ class _Guardrail:
         certified = metric in plan.promote_on
         level = 1.0 / plan.false_promotion
         self.safety = Safety(plan.margins, level=level) if certified else None
+        self._clean = 0
+        self._bad = 0.0
+        self._rare = 0.0 if degrees else plan.margin / RATIOS[-1]
+        self._enough = plan.step_outcomes
+
+    @property
+    def fresh(self) -> float:
+        """The evidence of fresh harm; 0 where bad outcomes are so rare that the most that is bet on
+        lies within the margin, and the candidate had none in its last ``step_outcomes``.
+        Degrees are rare where there was none at all.
+
+        Without bad outcomes the bets all but stand still, and what they won by early luck would
+        stay a sign of harm for good.
+        """
+        is_rare = self._bad <= self._rare * self.outcomes
+        return 0.0 if is_rare and self._clean >= self._enough else self.harm.fresh
 
     def add(self, candidate: bool, weight: float, bad: float) -> None:
         self.outcomes += 1
+        self._bad += bad
+        if candidate:
+            self._clean = 0 if bad else self._clean + 1
         self.harm.add(candidate=candidate, weight=weight, bad=bad)
         if self.safety is not None:
             self.safety.add(candidate=candidate, weight=weight, bad=bad)
@@ -95,7 +126,7 @@ class _Guardrail:
     def reading(self) -> GuardrailReading:
         harm = self.harm
         return GuardrailReading(
-            self.metric, self.acts, self.outcomes, harm.evidence, harm.fresh, harm.usual
+            self.metric, self.acts, self.outcomes, harm.evidence, self.fresh, harm.usual
         )
 
 
@@ -132,7 +163,7 @@ class Evidence:
             for metric in (*plan.guardrails, *plan.observed)
         }
         self._parts = list(parts.values())
-        self._acting = [part.harm for part in self._parts if part.acts]
+        self._acting = [part for part in self._parts if part.acts]
         self._promoting = [part.safety for part in self._parts if part.safety is not None]
         self._quantiles = [(q, parts[m]) for m, q in _QUANTILES.items() if m in parts]
         self._success = parts.get(Metric.SUCCESS)
@@ -189,9 +220,9 @@ class Evidence:
         return Reading(
             max([part.outcomes for part in parts]),
             self._candidate,
-            average([harm.evidence for harm in acting]),
-            average([harm.fresh for harm in acting]),
-            average([harm.usual for harm in acting]),
+            average([part.harm.evidence for part in acting]),
+            average([part.fresh for part in acting]),
+            average([part.harm.usual for part in acting]),
             self._mismatch.evidence,
             min([safety.best(margin) for safety in self._promoting]),
             tuple([_threshold(name, one) for name, one in self._limits.items()]),

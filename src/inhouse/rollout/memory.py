@@ -3,23 +3,20 @@ again, exactly.
 
 An intake is stored whenever something is decided. Between decisions the newest one grows in place,
 every two seconds at most, and a new one begins when it has lasted for half a percent of the
-rollout's age: so a rollout of a month has some two thousand of them, and not five million. What was
-counted and not stored yet is lost with its process, and counted again by the next.
+rollout's age, or holds enough: so a quiet rollout of a month has some two thousand of them, and not
+five million. What was counted and not stored yet is lost with its process, and counted again by the
+next.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 from typing import Any, Final
 
-from inhouse.db.unit import ReadUnit
-from inhouse.rollout import intake, records
 from inhouse.rollout.enact import Taken
-from inhouse.rollout.records import IntakeRecord, LabelRecord, RolloutRecord
+from inhouse.rollout.records import LabelRecord
 from inhouse.rollout.tally import Seen, Tally
 
 KEEP_S: Final = 2.0
@@ -29,16 +26,19 @@ SPAN_SHARE: Final = 0.005
 """How long one intake grows: so many seconds, or that share of the rollout's age if it is more."""
 MOST_PIECES: Final = 400
 """Changes between processes, and labels, that one intake holds at most before the next begins."""
+MOST_OUTCOMES: Final = 10_000
+"""Outcomes that one intake holds before the next begins, so that it is read again in one go."""
 
 
 @dataclass(slots=True)
 class Counted:
     """What one step counted. ``ends`` are the last outcomes of the processes that had any;
-    ``upto`` names the processes that were looked at."""
+    ``upto`` names the processes that were looked at. ``outcomes``: how many."""
 
     upto: dict[str, int] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
     labels: list[LabelRecord] = field(default_factory=list)
+    outcomes: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.ends or self.labels)
@@ -52,12 +52,14 @@ class _Growing:
     order: list[tuple[str | None, int]] = field(default_factory=list)
     upto: dict[str, int] = field(default_factory=dict)
     labels: list[LabelRecord] = field(default_factory=list)
+    outcomes: int = 0
     is_stored: bool = False
     is_news: bool = False
 
     def add(self, counted: Counted, at: datetime) -> None:
         self.since = self.since or at
         self.upto.update(counted.upto)
+        self.outcomes += counted.outcomes
         self.is_news = True
         for process, number in sorted(counted.ends.items()):
             if self.order and self.order[-1][0] == process:
@@ -73,7 +75,8 @@ class _Growing:
             return False
         lasted, age_s = (at - self.since).total_seconds(), (at - begun_at).total_seconds()
         pieces = len(self.order) + len(self.labels)
-        return not 0.0 <= lasted < max(SPAN_S, SPAN_SHARE * age_s) or pieces >= MOST_PIECES
+        is_large = pieces >= MOST_PIECES or self.outcomes >= MOST_OUTCOMES
+        return is_large or not 0.0 <= lasted < max(SPAN_S, SPAN_SHARE * age_s)
 
     def in_order(self) -> tuple[tuple[str | None, int], ...]:
         """What was counted, and at the end how far was looked where nothing was found."""
@@ -103,6 +106,7 @@ class Memory:
         """Count one outcome."""
         self.tally.outcome(seen)
         counted.upto[seen.process] = counted.ends[seen.process] = seen.number
+        counted.outcomes += 1
 
     def label(self, label: LabelRecord) -> None:
         """Count one label."""
@@ -158,44 +162,3 @@ class Memory:
         self.intakes += 1
         self.tally.begin()
         self.fresh_at = at
-
-
-def rebuild(unit: ReadUnit, rollout: RolloutRecord) -> Memory:
-    """The evidence again, from the intakes and the outcomes that they name."""
-    memory = Memory(
-        begun_at=rollout.created_at,
-        tally=Tally(rollout.plan, by_user=rollout.by_user),
-        intakes=0,
-        upto={},
-        labelled=set(),
-        first_revision=records.first_revision(unit, rollout.id),
-        fresh_at=rollout.created_at,
-        labels_since=rollout.created_at - intake.LATE,
-    )
-    for one in records.intakes(unit, rollout.id, readings=False):
-        if one.fresh:
-            memory.tally.begin()
-            memory.fresh_at = one.created_at
-        else:
-            _replay(unit, rollout, memory, one)
-        memory.upto.update(one.upto)
-        memory.intakes = one.number
-    return memory
-
-
-def _replay(unit: ReadUnit, rollout: RolloutRecord, memory: Memory, one: IntakeRecord) -> None:
-    again = intake.outcomes(
-        unit, rollout, first_revision=memory.first_revision, after=memory.upto, upto=one.upto
-    )
-    waiting: defaultdict[str, deque[Seen]] = defaultdict(deque)
-    for seen in again.seen:
-        waiting[seen.process].append(seen)
-    labels = iter(one.labels)
-    for process, number in one.counted:
-        if process is None:
-            for label in islice(labels, number):
-                memory.label(label)
-            continue
-        outcomes = waiting[process]
-        while outcomes and outcomes[0].number <= number:
-            memory.tally.outcome(outcomes.popleft())

@@ -16,10 +16,10 @@ from inhouse.core.clock import Clock
 from inhouse.core.errors import Conflict, Invalid, NotFound
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.registry import move, routes
-from inhouse.rollout import intake, records
+from inhouse.rollout import intake, records, replay
 from inhouse.rollout.decide import Check, Decision, Kind, abort
 from inhouse.rollout.enact import Act, enact, keep
-from inhouse.rollout.memory import Counted, Memory, rebuild
+from inhouse.rollout.memory import Counted, Memory
 from inhouse.rollout.outlook import is_shadow, weigh
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
@@ -40,8 +40,9 @@ _FRESH: Final = (Kind.RAMP, Kind.BAKE)
 class Reconciler:
     """Steps rollouts. For one thread at a time.
 
-    It remembers the evidence of those that it stepped; ``step`` reads what is missing. While
-    ``still`` is set no step goes forward; harm rolls back, and evidence is counted.
+    It remembers the evidence of those that it stepped; ``step`` reads what is missing, and nothing
+    else where that is much. While ``still`` is set no step goes forward; harm rolls back, and
+    evidence is counted.
     """
 
     def __init__(self, database: Database, clock: Clock, catalog: Catalog) -> None:
@@ -49,6 +50,7 @@ class Reconciler:
         self._clock = clock
         self._catalog = catalog
         self._memories: dict[str, Memory] = {}
+        self._replays: dict[str, Memory] = {}
         self.still = False
 
     def step(self, rollout_id: str) -> DecisionRecord | None:
@@ -72,13 +74,14 @@ class Reconciler:
     def forget(self, rollout_id: str) -> None:
         """Give up what is remembered of a rollout."""
         self._memories.pop(rollout_id, None)
+        self._replays.pop(rollout_id, None)
 
     def reading(self, rollout_id: str) -> dict[str, Any]:
         """The evidence of a rollout as its stored intakes give it, for the margin that its step
         asks for."""
         with self._database.read() as unit:
             rollout = records.get(unit, rollout_id)
-            return _reading(rollout, rebuild(unit, rollout).tally)
+            return _reading(rollout, replay.rebuild(unit, rollout).tally)
 
     def _step(self, rollout_id: str) -> DecisionRecord | None:
         with self._database.read() as unit:
@@ -87,9 +90,9 @@ class Reconciler:
             if rollout.is_over or spec is None:
                 self.forget(rollout_id)
                 return None
-            memory = self._memories.get(rollout_id)
-            if memory is None or memory.intakes != rollout.intakes:
-                memory = self._memories[rollout_id] = rebuild(unit, rollout)
+            memory = self._remembered(unit, rollout)
+            if memory is None:
+                return None
             memory.still = self.still
             lost = _lost(unit, spec, rollout)
             news = None if lost else _news(unit, spec, rollout, memory)
@@ -99,6 +102,18 @@ class Reconciler:
         else:
             decision, counted = _count(rollout, memory, news, self._clock.now())
         return self._keep(spec, rollout, memory, decision, counted)
+
+    def _remembered(self, unit: ReadUnit, rollout: RolloutRecord) -> Memory | None:
+        """What is known of a rollout; None while there is more to read again, in the next steps."""
+        memory = self._memories.get(rollout.id)
+        if memory is not None and memory.intakes == rollout.intakes:
+            return memory
+        again = self._replays.pop(rollout.id, None) or replay.begin(unit, rollout)
+        if not replay.go_on(unit, rollout, again):
+            self._replays[rollout.id] = again
+            return None
+        self._memories[rollout.id] = again
+        return again
 
     def _keep(
         self,

@@ -160,11 +160,20 @@ def decisions(unit: ReadUnit, rollout_id: str) -> list[DecisionRecord]:
     return [decision_of(row) for row in unit.execute(statement)]
 
 
-def intakes(unit: ReadUnit, rollout_id: str, *, readings: bool = True) -> list[IntakeRecord]:
-    """The intakes of a rollout, oldest first; without their ``readings`` these are empty."""
-    columns = [one for one in _intakes.c if readings or one is not _intakes.c.reading]
+def intakes(unit: ReadUnit, rollout_id: str) -> list[IntakeRecord]:
+    """The intakes of a rollout, oldest first."""
+    found = select(_intakes).where(_intakes.c.rollout_id == rollout_id)
+    return [_intake(row) for row in unit.execute(found.order_by(_intakes.c.number))]
+
+
+def next_intakes(unit: ReadUnit, rollout_id: str, after: int, limit: int) -> list[IntakeRecord]:
+    """Intakes with numbers over ``after``, oldest first, at most ``limit``; without readings."""
+    columns = [one for one in _intakes.c if one is not _intakes.c.reading]
     statement = (
-        select(*columns).where(_intakes.c.rollout_id == rollout_id).order_by(_intakes.c.number)
+        select(*columns)
+        .where(_intakes.c.rollout_id == rollout_id, _intakes.c.number > after)
+        .order_by(_intakes.c.number)
+        .limit(limit)
     )
     return [_intake(row) for row in unit.execute(statement)]
 

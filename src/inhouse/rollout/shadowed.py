@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.gateway.shadow import Target
+from inhouse.jobs.pause import paused
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.records import KIND
 from inhouse.rollout.tables import Rollout, SplitOwner
@@ -16,13 +17,14 @@ _owners = table_of(SplitOwner)
 
 
 def targets(unit: ReadUnit) -> dict[str, Target]:
-    """The candidates in shadow, by task: of rollouts that are shadowing, or paused from it. One
-    that is held has had its inputs."""
-    state, before = _table.c.state, _table.c.stopped_from
-    paused = and_(state == RolloutState.PAUSED.value, before == RolloutState.SHADOWING.value)
+    """The candidates in shadow, by task: of rollouts that are shadowing. One that is held has had
+    its inputs, and one that is paused uses nothing; while jobs are paused nobody would end it."""
     statement = (
         select(_table.c.task, _table.c.candidate, _table.c.route_revision)
         .join(_owners, _owners.c.owner_id == _table.c.id)
-        .where(_owners.c.kind == KIND, or_(state == RolloutState.SHADOWING.value, paused))
+        .where(_owners.c.kind == KIND, _table.c.state == RolloutState.SHADOWING.value)
     )
-    return {row.task: Target(row.candidate, row.route_revision) for row in unit.execute(statement)}
+    rows = unit.execute(statement).all()
+    if not rows or paused(unit) is not None:
+        return {}
+    return {row.task: Target(row.candidate, row.route_revision) for row in rows}

@@ -118,7 +118,8 @@ def _insert(
 def pause(
     unit: WriteUnit, rollout: RolloutRecord, *, actor: str, reason: str, at: datetime
 ) -> DecisionRecord:
-    """Stay at the weight that is in force. Harm still rolls it back.
+    """Stay at the weight that is in force. Harm still rolls it back. A shadow copies nothing while
+    it is paused, so it learns nothing either.
 
     ``rollout`` is what the caller saw. Raises Conflict when it changed meanwhile, or has ended.
     """

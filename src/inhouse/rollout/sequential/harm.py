@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from operator import mul
 from typing import Final, Protocol
@@ -17,6 +18,10 @@ FRESH_SHARE: Final = 0.6
 _SUDDEN_RATIOS: Final = (3, 5)
 _SUDDEN_EFFECTS: Final = (3, 5)
 _MOST_CERTAIN: Final = 0.995
+_ADDED_UP: Final = 1_000_000
+_EULER: Final = 0.5772156649015329
+"""1 + 1/2 + ... + 1/n is ln n + this + 1/(2n), but for less than 1/n squared; a sum of a billion
+would take half a minute."""
 
 
 class HarmTest(Protocol):
@@ -158,4 +163,6 @@ class BoundedHarm(_Mixture):
 
 @lru_cache(maxsize=16)
 def _harmonic(count: int) -> float:
-    return sum(1.0 / k for k in range(1, count + 1))
+    if count <= _ADDED_UP:
+        return sum(1.0 / k for k in range(1, count + 1))
+    return math.log(count) + _EULER + 0.5 / count
