@@ -84,6 +84,8 @@ class Dispatcher:
                 await self._reply(handler, scope, receive, send)
         except Gone:
             return
+        finally:
+            scope.pop(WHOLE, None)  # it leads back to this scope, a cycle with all of the request
 
     def _handler(self, path: str) -> Handler | None:
         if path.startswith(_TASKS):
@@ -93,24 +95,20 @@ class Dispatcher:
         return self._exact.get(path)
 
     async def _reply(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await self._answer(handler, scope, receive)
-        if isinstance(answer, Response):
-            await _write(scope, send, answer)
-        else:
-            await unless_gone(scope, _stream(send, answer))
-
-    async def _answer(
-        self, handler: Handler, scope: Scope, receive: Receive
-    ) -> Response | Streamed:
+        answer: Response | Streamed
         try:
             _check_method(scope)
-            return await handler(scope, receive)
+            answer = await handler(scope, receive)
         except InhouseError as error:
-            return Response(*render(error, scope))
+            answer = Response(*render(error, scope))
         except Gone:
             raise
         except Exception as error:  # noqa: BLE001 the request is the boundary
-            return Response(*render(unexpected(error, scope), scope))
+            answer = Response(*render(unexpected(error, scope), scope))
+        if isinstance(answer, Streamed):
+            await unless_gone(scope, _stream(send, answer))
+        elif not _is_written(scope, answer):
+            await _write(send, answer)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """To FastAPI, with a body that is read and bounded by the same rules as the hot ones: JSON
@@ -120,7 +118,7 @@ class Dispatcher:
                 receive = _replay(await self._body(scope, receive), receive)
             await self._control(scope, receive, send)
         except InhouseError as error:
-            await _write(scope, send, Response(*render(error, scope)))
+            await _write(send, Response(*render(error, scope)))
         except Gone:
             raise
         except Exception:  # noqa: BLE001 FastAPI's handler logged and answered it, then raised
@@ -168,10 +166,13 @@ def _check_method(scope: Scope) -> None:
         raise MethodNotAllowed(f"{scope['path']} takes POST only")
 
 
-async def _write(scope: Scope, send: Send, response: Response) -> None:
+def _is_written(scope: Scope, response: Response) -> bool:
+    """Whether the server could write a whole answer at once."""
     write_whole = scope.get(WHOLE)
-    if write_whole is not None and write_whole(response):
-        return
+    return write_whole is not None and write_whole(response)
+
+
+async def _write(send: Send, response: Response) -> None:
     await send(
         {"type": "http.response.start", "status": response.status, "headers": response.headers}
     )
