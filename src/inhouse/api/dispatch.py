@@ -27,7 +27,7 @@ from inhouse.api.embeddings import EmbeddingRoute
 from inhouse.api.hangup import unless_gone
 from inhouse.api.hot import HotRoutes
 from inhouse.api.problems import MethodNotAllowed, render, unexpected
-from inhouse.api.respond import WHOLE, Response, Streamed
+from inhouse.api.respond import WRITER, Response, Streamed, Writer
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError
 from inhouse.reload import Reloading
@@ -85,7 +85,7 @@ class Dispatcher:
         except Gone:
             return
         finally:
-            scope.pop(WHOLE, None)  # it leads back to this scope, a cycle with all of the request
+            scope.pop(WRITER, None)  # it leads back to this scope, a cycle with all of the request
 
     def _handler(self, path: str) -> Handler | None:
         if path.startswith(_TASKS):
@@ -105,9 +105,10 @@ class Dispatcher:
             raise
         except Exception as error:  # noqa: BLE001 the request is the boundary
             answer = Response(*render(unexpected(error, scope), scope))
+        writer: Writer | None = scope.get(WRITER)
         if isinstance(answer, Streamed):
-            await unless_gone(scope, _stream(send, answer))
-        elif not _is_written(scope, answer):
+            await unless_gone(scope, _stream(send, writer, answer))
+        elif writer is None or not writer.whole(answer):
             await _write(send, answer)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,12 +167,6 @@ def _check_method(scope: Scope) -> None:
         raise MethodNotAllowed(f"{scope['path']} takes POST only")
 
 
-def _is_written(scope: Scope, response: Response) -> bool:
-    """Whether the server could write a whole answer at once."""
-    write_whole = scope.get(WHOLE)
-    return write_whole is not None and write_whole(response)
-
-
 async def _write(send: Send, response: Response) -> None:
     await send(
         {"type": "http.response.start", "status": response.status, "headers": response.headers}
@@ -179,12 +174,13 @@ async def _write(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _stream(send: Send, answer: Streamed) -> None:
+async def _stream(send: Send, writer: Writer | None, answer: Streamed) -> None:
     """Pass the pieces on as they come; the caller's hang-up cancels it."""
     try:
         await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
         async for piece in answer.pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if not piece or writer is None or not writer.piece(piece):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     finally:
         await answer.pieces.aclose()

@@ -114,12 +114,14 @@ class Breaker:
 
     def succeeded(self, ticket: int, latency_s: float) -> None:
         """The backend answered. What came in before an open breaker's probe changes nothing."""
-        self._end(ticket)
+        self.in_flight -= 1
         self._learn(latency_s)
         if self.state is _CLOSED:
             self.failures = 0
             self._unproven.clear()
-        elif ticket == self._probe:
+            return
+        self._unproven.pop(ticket, None)
+        if ticket == self._probe:
             self.reset()
 
     def failed(self, ticket: int, now: float, jitter: float) -> None:

@@ -85,7 +85,7 @@ class Guard:
 
     def end(self, ticket: int, now: float, latency_s: float, error: BaseException | None) -> None:
         """A call ended: with an answer (None), or with an error that may count."""
-        verdict = judge(error)
+        verdict = _ANSWERED if error is None else judge(error)
         if verdict is _ANSWERED:
             self.breaker.succeeded(ticket, latency_s)
         elif verdict is _UNTOLD:
