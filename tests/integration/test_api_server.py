@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from inhouse.api.serve import ServerHandle, serve, serve_in_thread
 from inhouse.bootstrap import App, bootstrap
@@ -396,3 +398,29 @@ def test_the_unit_of_a_chat_is_the_header_or_the_user(app: App, server: ServerHa
     chat = b'{"model":"task:sentiment","messages":[{"role":"user","content":"x"}]}'
     code, _, problem = post(server, "/v1/chat/completions", chat, x_inhouse_unit="x" * 257)
     assert (code, problem["error"]["param"]) == (422, "x-inhouse-unit")
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/sentiment/run", "/v1/models"])
+def test_a_request_is_freed_without_the_collector(server: ServerHandle, path: str) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    body = json.dumps({"input": "Profits rose."}) if path.endswith("run") else None
+    connection = http.client.HTTPConnection(host, int(port))
+
+    def ask() -> None:
+        headers = {"content-type": "application/json"} if body else {}
+        connection.request("POST" if body else "GET", path, body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+
+    ask()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            ask()
+        alive = sum(type(one) is RequestResponseCycle for one in gc.get_objects())
+    finally:
+        gc.enable()
+        connection.close()
+    assert alive < 10

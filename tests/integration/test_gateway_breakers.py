@@ -25,6 +25,7 @@ from inhouse.cli.breakers import app as cli
 from inhouse.cli.context import set_folder
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import BackendError, Denied, InhouseError, Invalid, NotFound
+from inhouse.core.ids import new_id
 from inhouse.db.unit import Database
 from inhouse.gateway.breaker import BreakerState
 from inhouse.gateway.breakers import Breakers, BreakerView
@@ -290,7 +291,7 @@ def test_a_request_at_fault_opens_nothing(make: Make) -> None:
 
 
 def test_the_metrics_follow(make: Make) -> None:
-    name = f"up/measured-{id(make)}"
+    name = f"up/measured-{new_id()}"
     world = make({name[3:]: in_turn(*[status(500)] * 5, "well")})
     world.clock = FrozenClock()
     gauge, counter = BREAKER_STATE.labels(name), BREAKER_OPENED.labels(name)

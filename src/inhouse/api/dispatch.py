@@ -27,7 +27,7 @@ from inhouse.api.embeddings import EmbeddingRoute
 from inhouse.api.hangup import unless_gone
 from inhouse.api.hot import HotRoutes
 from inhouse.api.problems import MethodNotAllowed, render, unexpected
-from inhouse.api.respond import WHOLE, Response, Streamed
+from inhouse.api.respond import WRITER, Response, Streamed, Writer
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError
 from inhouse.reload import Reloading
@@ -84,6 +84,8 @@ class Dispatcher:
                 await self._reply(handler, scope, receive, send)
         except Gone:
             return
+        finally:
+            scope.pop(WRITER, None)  # it leads back to this scope, a cycle with all of the request
 
     def _handler(self, path: str) -> Handler | None:
         if path.startswith(_TASKS):
@@ -93,24 +95,21 @@ class Dispatcher:
         return self._exact.get(path)
 
     async def _reply(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await self._answer(handler, scope, receive)
-        if isinstance(answer, Response):
-            await _write(scope, send, answer)
-        else:
-            await unless_gone(scope, _stream(send, answer))
-
-    async def _answer(
-        self, handler: Handler, scope: Scope, receive: Receive
-    ) -> Response | Streamed:
+        answer: Response | Streamed
         try:
             _check_method(scope)
-            return await handler(scope, receive)
+            answer = await handler(scope, receive)
         except InhouseError as error:
-            return Response(*render(error, scope))
+            answer = Response(*render(error, scope))
         except Gone:
             raise
         except Exception as error:  # noqa: BLE001 the request is the boundary
-            return Response(*render(unexpected(error, scope), scope))
+            answer = Response(*render(unexpected(error, scope), scope))
+        writer: Writer | None = scope.get(WRITER)
+        if isinstance(answer, Streamed):
+            await unless_gone(scope, _stream(send, writer, answer))
+        elif writer is None or not writer.whole(answer):
+            await _write(send, answer)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """To FastAPI, with a body that is read and bounded by the same rules as the hot ones: JSON
@@ -120,7 +119,7 @@ class Dispatcher:
                 receive = _replay(await self._body(scope, receive), receive)
             await self._control(scope, receive, send)
         except InhouseError as error:
-            await _write(scope, send, Response(*render(error, scope)))
+            await _write(send, Response(*render(error, scope)))
         except Gone:
             raise
         except Exception:  # noqa: BLE001 FastAPI's handler logged and answered it, then raised
@@ -168,22 +167,20 @@ def _check_method(scope: Scope) -> None:
         raise MethodNotAllowed(f"{scope['path']} takes POST only")
 
 
-async def _write(scope: Scope, send: Send, response: Response) -> None:
-    write_whole = scope.get(WHOLE)
-    if write_whole is not None and write_whole(response):
-        return
+async def _write(send: Send, response: Response) -> None:
     await send(
         {"type": "http.response.start", "status": response.status, "headers": response.headers}
     )
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _stream(send: Send, answer: Streamed) -> None:
+async def _stream(send: Send, writer: Writer | None, answer: Streamed) -> None:
     """Pass the pieces on as they come; the caller's hang-up cancels it."""
     try:
         await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
         async for piece in answer.pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if not piece or writer is None or not writer.piece(piece):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     finally:
         await answer.pieces.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import msgspec
 
@@ -32,6 +33,9 @@ from inhouse.gateway.keys import Permission
 _run_decoder = msgspec.json.Decoder(RunRequest)
 _feedback_decoder = msgspec.json.Decoder(FeedbackRequest)
 _encode = msgspec.json.Encoder().encode
+_CALL: Final = Permission.CALL
+_TASK: Final = ReferenceKind.TASK
+_VERSION: Final = ReferenceKind.VERSION
 
 
 class HotRoutes:
@@ -45,7 +49,7 @@ class HotRoutes:
 
     async def run(self, task: str, scope: Scope, receive: Receive) -> Response:
         """``POST /v1/tasks/{task}/run``"""
-        who = self._access.require(scope, Permission.CALL)
+        who = self._access.require(scope, _CALL)
         request = parse(_run_decoder, await read_body(scope, receive, self._app.body_limit))
         key = header(scope, b"idempotency-key")
         if key is None:
@@ -72,7 +76,7 @@ class HotRoutes:
 
     async def chat(self, scope: Scope, receive: Receive) -> Response | Streamed:
         """``POST /v1/chat/completions``"""
-        who = self._access.require(scope, Permission.CALL)
+        who = self._access.require(scope, _CALL)
         raw = await read_body(scope, receive, self._app.body_limit)
         head, body = read_chat(raw)
         reference = parse_reference(head.model)
@@ -96,7 +100,7 @@ class HotRoutes:
 
     async def feedback(self, scope: Scope, receive: Receive) -> Response:
         """``POST /v1/feedback``"""
-        who = self._access.require(scope, Permission.CALL)
+        who = self._access.require(scope, _CALL)
         request = parse(_feedback_decoder, await read_body(scope, receive, self._app.body_limit))
         key = header(scope, b"idempotency-key")
         scoped = None if key is None else f"{who.key_id or ''}:{key}"
@@ -110,9 +114,9 @@ class HotRoutes:
 
     def _is_typed(self, reference: Reference) -> bool:
         """Whether a chat with this model is a call of a task that has a prompt of its own."""
-        if reference.kind is ReferenceKind.VERSION:
+        if reference.kind is _VERSION:
             return True
-        task = reference.kind is ReferenceKind.TASK
+        task = reference.kind is _TASK
         return task and not self._app.catalog.get(reference.name).takes_messages
 
     async def _chat_task(
@@ -130,7 +134,7 @@ class HotRoutes:
             text=task_input(request),
             unit=unit,
             tags=request.metadata,
-            model=str(reference) if reference.kind is ReferenceKind.VERSION else None,
+            model=str(reference) if reference.kind is _VERSION else None,
             key=who.key,
         )
         outcome = await unless_gone(scope, self._app.gateway.run(call))

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from inhouse.api.hangup import HANG_UP
-from inhouse.api.respond import WHOLE, Response
+from inhouse.api.respond import WRITER, Response
 
 LONGEST_HEAD: Final = 128 * 1024
 
@@ -21,8 +21,8 @@ class Protocol(HttpToolsProtocol):
     """One connection.
 
     It tells a call at once that its caller is gone, so that nothing has to watch the connection;
-    it writes a whole answer at once, because every write is a system call; and it bounds the head
-    of a request.
+    it writes answers past ASGI, a whole one at once, because every write is a system call; and it
+    bounds the head of a request.
     """
 
     _head_size: int | None = 0
@@ -47,7 +47,7 @@ class Protocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and cycle.scope is self.scope:
             scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-            scope[WHOLE] = Whole(self, cycle)
+            scope[WRITER] = DirectWriter(cycle)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -59,17 +59,22 @@ class Protocol(HttpToolsProtocol):
                 hang_up()
 
 
-class Whole:
-    """Writes the whole answer to one request."""
+class DirectWriter:
+    """Writes the answer to one request into its connection."""
 
-    __slots__ = ("_cycle", "_protocol")
+    __slots__ = ("_cycle",)
 
-    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
+    def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
 
-    def __call__(self, answer: Response) -> bool:
-        """Whether it was written; otherwise it has to be sent the ASGI way."""
+    def piece(self, data: bytes) -> bool:
+        cycle = self._cycle
+        if not cycle.chunked_encoding or cycle.disconnected or cycle.flow.write_paused:
+            return False
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
+    def whole(self, answer: Response) -> bool:
         cycle = self._cycle
         if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
             return False

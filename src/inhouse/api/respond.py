@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from inhouse.api.problems import Headers
 
-WHOLE: Final = "inhouse.whole"
-"""Where a request's scope holds what writes a whole answer at once, if the server can."""
+WRITER: Final = "inhouse.writer"
+"""Where a request's scope holds the ``Writer`` of its answer, if the server has one."""
 
 
 class Response(NamedTuple):
@@ -25,6 +25,19 @@ class Streamed(NamedTuple):
 
     headers: Headers
     pieces: AsyncGenerator[bytes, None]
+
+
+class Writer(Protocol):
+    """Writes an answer past ASGI, at once. Each method says whether it did; otherwise it has to be
+    sent the ASGI way."""
+
+    def whole(self, answer: Response) -> bool:
+        """The whole of it."""
+        ...
+
+    def piece(self, data: bytes) -> bool:
+        """One more piece (not empty) of one whose head was sent."""
+        ...
 
 
 class Answered(Protocol):

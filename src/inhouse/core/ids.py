@@ -67,7 +67,7 @@ os.register_at_fork(after_in_child=_begin_anew)
 def _format(value: int) -> str:
     high, low = value >> 62, value & ((1 << 62) - 1)
     bits = ((high >> 12) << 80) | (0x7 << 76) | ((high & 0xFFF) << 64) | (0b10 << 62) | low
-    text = f"{bits:032x}"
+    text = bits.to_bytes(16, "big").hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from inhouse.core.errors import BackendError, Invalid
 from inhouse.inference.base import Backend, Message, Question, Reply

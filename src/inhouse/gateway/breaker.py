@@ -39,15 +39,19 @@ class Verdict(StrEnum):
     UNTOLD = "untold"
 
 
+_CLOSED, _OPEN, _HALF_OPEN = BreakerState  # looking into an enum costs ten times as much
+_ANSWERED, _FAILED, _UNTOLD = Verdict
+
+
 def judge(error: BaseException | None) -> Verdict:
     """What counts. An answer that is of no use is an answer. A request at fault, one that this
     backend is not made for or was not sent, a caller who left and a reference to nothing say
     nothing. Every other failure of a backend (time-out, connection, garbage, status) counts."""
     if error is None:
-        return Verdict.ANSWERED
+        return _ANSWERED
     if not isinstance(error, BackendError) or error.fatal or error.code in _UNFIT:
-        return Verdict.UNTOLD
-    return Verdict.ANSWERED if error.code in _SAID else Verdict.FAILED
+        return _UNTOLD
+    return _ANSWERED if error.code in _SAID else _FAILED
 
 
 class Breaker:
@@ -66,7 +70,7 @@ class Breaker:
     def __init__(self, *, threshold: int, open_s: float) -> None:
         self.threshold = threshold
         self.open_s = open_s
-        self.state = BreakerState.CLOSED
+        self.state = _CLOSED
         self.failures = 0
         self.broken = 0
         self.until = 0.0
@@ -91,9 +95,9 @@ class Breaker:
     def admit(self, now: float, *, alternatives: bool) -> bool:
         """Whether a call may go to the backend now. ``alternatives``: others could answer it
         instead; only then does silence count."""
-        if self.state is BreakerState.CLOSED:
+        if self.state is _CLOSED:
             return not (alternatives and self._is_doubtful(now))
-        if self.state is BreakerState.OPEN:
+        if self.state is _OPEN:
             return now >= self.until
         return self._probe is None
 
@@ -103,25 +107,27 @@ class Breaker:
         self.calls += 1
         self.in_flight += 1
         self._unproven[self._ticket] = now
-        if self.state is not BreakerState.CLOSED:
-            self.state = BreakerState.HALF_OPEN
+        if self.state is not _CLOSED:
+            self.state = _HALF_OPEN
             self._probe = self._ticket
         return self._ticket
 
     def succeeded(self, ticket: int, latency_s: float) -> None:
         """The backend answered. What came in before an open breaker's probe changes nothing."""
-        self._end(ticket)
+        self.in_flight -= 1
         self._learn(latency_s)
-        if self.state is BreakerState.CLOSED:
+        if self.state is _CLOSED:
             self.failures = 0
             self._unproven.clear()
-        elif ticket == self._probe:
+            return
+        self._unproven.pop(ticket, None)
+        if ticket == self._probe:
             self.reset()
 
     def failed(self, ticket: int, now: float, jitter: float) -> None:
         """The backend failed. ``jitter`` in [0, 1) lengthens the time that it is open."""
         self._end(ticket)
-        if self.state is BreakerState.CLOSED:
+        if self.state is _CLOSED:
             self.failures += 1
             if self.failures >= self.threshold:
                 self._open(now, jitter)
@@ -139,7 +145,7 @@ class Breaker:
         """A stream broke off behind its first token, which had counted as success. Such ends are
         counted by themselves; as many in a row open the breaker, too."""
         self.broken += 1
-        if self.state is BreakerState.CLOSED and self.broken >= self.threshold:
+        if self.state is _CLOSED and self.broken >= self.threshold:
             self._open(now, jitter)
 
     def completed(self) -> None:
@@ -148,7 +154,7 @@ class Breaker:
 
     def reset(self) -> None:
         """Close it. Calls under way tell what they will tell."""
-        self.state = BreakerState.CLOSED
+        self.state = _CLOSED
         self.failures = self.broken = 0
         self._probe = None
         self._unproven.clear()
@@ -178,7 +184,7 @@ class Breaker:
         self._unproven.pop(ticket, None)
 
     def _open(self, now: float, jitter: float) -> None:
-        self.state = BreakerState.OPEN
+        self.state = _OPEN
         self.until = now + self.open_s * (1.0 + JITTER * jitter)
         self.opened += 1
         self._probe = None

@@ -15,7 +15,9 @@ from inhouse.gateway.breaker import Breaker, BreakerState, Verdict, judge
 SILENT_CODE: Final = "breaker-silent"
 _PROBING_S: Final = 1.0
 _MOST: Final = 1024
-_LEVELS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+_CLOSED, _OPEN, _HALF_OPEN = BreakerState
+_ANSWERED, _FAILED, _UNTOLD = Verdict
+_LEVELS = {_CLOSED: 0, _HALF_OPEN: 1, _OPEN: 2}
 
 
 class BreakerOpen(BackendError):
@@ -77,16 +79,16 @@ class Guard:
     def start(self, now: float) -> int:
         """An admitted call begins; returns its ticket."""
         ticket = self.breaker.started(now)
-        if self.breaker.state is BreakerState.HALF_OPEN:
+        if self.breaker.state is _HALF_OPEN:
             self._show()
         return ticket
 
     def end(self, ticket: int, now: float, latency_s: float, error: BaseException | None) -> None:
         """A call ended: with an answer (None), or with an error that may count."""
-        verdict = judge(error)
-        if verdict is Verdict.ANSWERED:
+        verdict = _ANSWERED if error is None else judge(error)
+        if verdict is _ANSWERED:
             self.breaker.succeeded(ticket, latency_s)
-        elif verdict is Verdict.UNTOLD:
+        elif verdict is _UNTOLD:
             self.breaker.abandoned(ticket)
             return
         else:
@@ -99,12 +101,12 @@ class Guard:
     def report(self, now: float, error: BaseException | None) -> None:
         """How a stream went on behind its first token."""
         verdict = judge(error)
-        if verdict is Verdict.FAILED:
+        if verdict is _FAILED:
             opened = self.breaker.opened
             self.breaker.broke(now, self._jitter())
             self._failed(now, error, opened)
             self._show()
-        elif verdict is Verdict.ANSWERED:
+        elif verdict is _ANSWERED:
             self.breaker.completed()
 
     def reset(self) -> None:
@@ -114,7 +116,7 @@ class Guard:
 
     def refusal(self, now: float) -> BackendError:
         """Why ``breaker.admit`` says no."""
-        if self.breaker.state is BreakerState.CLOSED:
+        if self.breaker.state is _CLOSED:
             return BackendError(
                 f"{self.reference} owes {self.breaker.in_flight} answers; others were asked",
                 code=SILENT_CODE,
@@ -129,11 +131,11 @@ class Guard:
     def view(self, now: float) -> BreakerView:
         """The breaker as it is now; an open one whose time is over counts as half-open."""
         breaker, error = self.breaker, self._error
-        closed = breaker.state is BreakerState.CLOSED
-        due = breaker.state is BreakerState.OPEN and now >= breaker.until
+        closed = breaker.state is _CLOSED
+        due = breaker.state is _OPEN and now >= breaker.until
         return BreakerView(
             reference=self.reference,
-            state=BreakerState.HALF_OPEN if due else breaker.state,
+            state=_HALF_OPEN if due else breaker.state,
             failures=breaker.row,
             opened_at=None if closed else self._opened_at,
             until=None if closed else self._until,

@@ -29,6 +29,7 @@ from inhouse.tasks.prompts import fit, render
 from inhouse.tasks.spec import TaskSpec
 
 T = TypeVar("T")
+_UPSTREAM: Final = ReferenceKind.UPSTREAM
 
 
 class Plan(NamedTuple):
@@ -212,9 +213,8 @@ class Gateway:
 
     async def open_backend(self, reference: str) -> Backend:
         """The same, whatever limits its upstream has."""
-        if reference not in self._opened:
-            if parse_reference(reference).kind is not ReferenceKind.UPSTREAM:
-                await asyncio.wrap_future(self._opening.begin(reference))
+        if reference not in self._opened and parse_reference(reference).kind is not _UPSTREAM:
+            await asyncio.wrap_future(self._opening.begin(reference))
             self._opened.add(reference)
         return self._resolve(reference)
 
@@ -260,7 +260,7 @@ def check_model(reference: str) -> None:
         )
 
 
-_GENERAL: Final = (ReferenceKind.UPSTREAM, ReferenceKind.EMBEDDED)
+_GENERAL: Final = (_UPSTREAM, ReferenceKind.EMBEDDED)
 
 
 def _outcome(record: InteractionRecord, trace: Trace) -> Outcome:

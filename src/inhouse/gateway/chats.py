@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar, cast
+
+import msgspec
 
 from inhouse.core.errors import InhouseError
 from inhouse.core.references import ReferenceKind, parse_reference
@@ -29,10 +30,11 @@ from inhouse.interactions.record import InteractionRecord, Status
 
 CHAT_TIMEOUT_S: Final = 600.0
 T = TypeVar("T")
+_TASK: Final = ReferenceKind.TASK
+_ANSWERED: Final = Status.ANSWERED
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(msgspec.Struct):
     """One chat under way: its question as it came, its trace, and the models that may answer it."""
 
     call: ChatCall
@@ -144,7 +146,7 @@ class Chats:
     async def _open(self, call: ChatCall) -> _Turn:
         reference = parse_reference(call.reference)
         plan = None
-        if reference.kind is ReferenceKind.TASK:
+        if reference.kind is _TASK:
             plan = self._gateway.plan(call, reference.name)
         else:
             check_model(call.reference)
@@ -179,7 +181,7 @@ class Chats:
         plan = turn.plan
         return await self._ledger.close(
             turn.trace,
-            Status.ANSWERED,
+            _ANSWERED,
             output=recorded_reply(reply),
             reference=backend.reference,
             hosting=backend.hosting,

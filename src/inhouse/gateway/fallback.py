@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+import msgspec
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import BackendError, InhouseError
@@ -89,7 +90,10 @@ class Chain:
                     refusals.append(refusal)
                 continue
             try:
-                return await self._twice(guard, ask, limits)
+                try:
+                    return await self._once(guard, ask, limits, now)
+                except BackendError as error:
+                    return await self._again(guard, ask, limits, error)
             except InhouseError as error:
                 last = error
                 if limits.are_over(error):
@@ -113,23 +117,20 @@ class Chain:
         self._note(guard.reference, 0.0, refusal)
         return refusal
 
-    async def _twice(self, guard: Guard, ask: Ask[T], limits: _Limits) -> T:
-        try:
-            return await self._once(guard, ask, limits)
-        except BackendError as error:
-            if error.fatal or not error.retryable:
-                raise
-            pause = (error.retry_after or 0.0) + PAUSE_S * self._jitter()
-            if pause >= limits.of_try() - limits.loop.time():
-                raise
-            failure = error
-        await asyncio.sleep(pause)
-        if not guard.breaker.admit(self._clock.monotonic(), alternatives=limits.others):
+    async def _again(self, guard: Guard, ask: Ask[T], limits: _Limits, failure: BackendError) -> T:
+        """The second try of a backend; raises the failure of the first when there is to be none."""
+        if failure.fatal or not failure.retryable:
             raise failure
-        return await self._once(guard, ask, limits)
+        pause = (failure.retry_after or 0.0) + PAUSE_S * self._jitter()
+        if pause >= limits.of_try() - limits.loop.time():
+            raise failure
+        await asyncio.sleep(pause)
+        now = self._clock.monotonic()
+        if not guard.breaker.admit(now, alternatives=limits.others):
+            raise failure
+        return await self._once(guard, ask, limits, now)
 
-    async def _once(self, guard: Guard, ask: Ask[T], limits: _Limits) -> T:
-        started = self._clock.monotonic()
+    async def _once(self, guard: Guard, ask: Ask[T], limits: _Limits, started: float) -> T:
         ticket = guard.start(started)
         timer = _Timer(limits.loop, limits.of_try())
         try:
@@ -173,8 +174,7 @@ class Chain:
         self._attempts.append(attempt)
 
 
-@dataclass(slots=True)
-class _Limits:
+class _Limits(msgspec.Struct):
     """The time of a walk, on the clock of the loop; ``others``: whether backends are left that want
     some of it."""
 

@@ -20,6 +20,9 @@ class Arm(StrEnum):
     FORCED = "forced"
 
 
+_INCUMBENT, _CANDIDATE, _PINNED, _FORCED = Arm
+
+
 class Split(Protocol):
     """The part of a route that decides; see ``registry.routes.Route``."""
 
@@ -72,15 +75,15 @@ def assign(
     chain, behind the incumbent the chain; no reference is tried twice.
     """
     if forced is not None:
-        return Assignment(Arm.FORCED, forced, (forced,))
+        return Assignment(_FORCED, forced, (forced,))
     only = pinned if pinned is not None else route.pin
     if only is not None:
-        return Assignment(Arm.PINNED, only, (only,))
+        return Assignment(_PINNED, only, (only,))
     incumbents = (route.incumbent, *route.chain)
     candidate = route.candidate
     if candidate is not None and _is_candidates(route, unit_key):
-        return Assignment(Arm.CANDIDATE, candidate, _distinct((candidate, *incumbents)))
-    return Assignment(Arm.INCUMBENT, route.incumbent, _distinct(incumbents))
+        return Assignment(_CANDIDATE, candidate, _distinct((candidate, *incumbents)))
+    return Assignment(_INCUMBENT, route.incumbent, _distinct(incumbents))
 
 
 def _is_candidates(route: Split, unit_key: str) -> bool:

@@ -49,8 +49,20 @@ class ChatStream:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What is sent to the caller."""
         told = False
+        pieces = aiter(self._reply)
+        silence = _Silence(self._idle_s)
         try:
-            async for piece in _lively(self._reply, self._idle_s):
+            while True:
+                try:
+                    silence.began = silence.time()
+                    piece = await anext(pieces)
+                except StopAsyncIteration:
+                    break
+                except asyncio.CancelledError:
+                    silence.check()
+                    raise
+                finally:
+                    silence.began = None
                 if _is_last(piece):
                     told = True
                     await self._ended(None)
@@ -67,6 +79,7 @@ class ChatStream:
                 await self._ended(error)
             raise
         finally:
+            silence.stop()
             await self._reply.close()
 
 
@@ -88,30 +101,13 @@ class WholeReply:
         self._events = []
 
 
-async def _lively(reply: ReplyStream, idle_s: float) -> AsyncGenerator[bytes, None]:
-    """The pieces of a stream. Raises BackendError (code ``timeout``) after a long silence; the time
-    that the caller takes to read does not count."""
-    silence = _Silence(idle_s)
-    pieces = aiter(reply)
-    try:
-        while True:
-            silence.begin()
-            piece = await anext(pieces, None)
-            silence.end()
-            if piece is None:
-                return
-            yield piece
-    except asyncio.CancelledError:
-        if silence.was_too_long():
-            raise BackendError(f"the stream was silent for {idle_s:g} s", code="timeout") from None
-        raise
-    finally:
-        silence.stop()
-
-
 class _Silence:
     """Cancels this task when one wait of it is too long: one timer for all waits, because one for
-    each would be the dearest part of passing a piece on."""
+    each would be the dearest part of passing a piece on.
+
+    ``began`` is the ``time`` when the wait began that is under way; None between two, because the
+    time that the caller takes to read does not count.
+    """
 
     def __init__(self, idle_s: float) -> None:
         task = asyncio.current_task()
@@ -121,25 +117,23 @@ class _Silence:
         self._cancelled_before = task.cancelling()
         self._loop = asyncio.get_running_loop()
         self._idle_s = idle_s
-        self._since: float | None = None
         self._has_fired = False
         self._timer = self._loop.call_later(idle_s, self._look)
-
-    def begin(self) -> None:
-        self._since = self._loop.time()
-
-    def end(self) -> None:
-        self._since = None
+        self.began: float | None = None
+        self.time = self._loop.time
 
     def stop(self) -> None:
         self._timer.cancel()
 
-    def was_too_long(self) -> bool:
-        """Whether it has cancelled the task, and nobody else has."""
-        return self._has_fired and self._task.uncancel() <= self._cancelled_before
+    def check(self) -> None:
+        """Raise BackendError (code ``timeout``) if it, and nobody else, has cancelled the task."""
+        if self._has_fired and self._task.uncancel() <= self._cancelled_before:
+            raise BackendError(
+                f"the stream was silent for {self._idle_s:g} s", code="timeout"
+            ) from None
 
     def _look(self) -> None:
-        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        waited = 0.0 if self.began is None else self.time() - self.began
         if waited >= self._idle_s:
             self._has_fired = True
             self._task.cancel()

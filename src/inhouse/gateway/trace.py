@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NotRequired, Protocol, TypedDict, cast
+
+import msgspec
 
 from inhouse.core.references import ReferenceKind
 from inhouse.gateway import metrics
@@ -35,8 +36,7 @@ class Attempt(TypedDict):
     message: NotRequired[str]
 
 
-@dataclass(slots=True, kw_only=True)
-class Trace:
+class Trace(msgspec.Struct, kw_only=True):
     """One call under way: what was fixed when it came in, and what its tries used up so far."""
 
     interaction_id: str
@@ -53,12 +53,12 @@ class Trace:
     route_revision: int | None = None
     weight_bp: int | None = None
     warnings: tuple[str, ...] = ()
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     raw: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
-    used: dict[str, tuple[int, float]] = field(default_factory=dict)
+    used: dict[str, tuple[int, float]] = {}
 
     def note(self, backend: Backend, reply: Reply) -> None:
         """Count what a reply used and cost, whether it turns out to be readable or not."""

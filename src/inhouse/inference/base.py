@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -35,8 +35,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend is asked.
 
     A typed question carries ``task`` and ``text`` (the input as sent); ``messages`` is its rendered
@@ -49,7 +48,7 @@ class Question:
     task: TaskSpec | None = None
     text: str = ""
     messages: tuple[Message, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ SHADOW: Final = "shadow"
 """Arm of a candidate's answer to a copy of a call, which nobody gets to see."""
 _SPLIT: Final = ("incumbent", "candidate")
 _FULL_BP: Final = 10_000
+_ANSWERED: Final = Status.ANSWERED
 _SILENT: Final = "breaker-silent"
 
 
@@ -25,7 +26,7 @@ def countable(records: Iterable[InteractionRecord]) -> list[InteractionRecord]:
 
 def is_bad(record: InteractionRecord) -> bool:
     """Not answered, not in time, not valid, or rescued by a fallback."""
-    return record.status != Status.ANSWERED or record.rescued
+    return record.status != _ANSWERED or record.rescued
 
 
 def row_of(record: InteractionRecord, process: str, number: int) -> tuple[object, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from inhouse.core.errors import Corrupt, InhouseError, NotFound, Unavailable
 from inhouse.core.references import Reference, ReferenceKind, parse_reference
@@ -20,13 +22,17 @@ from inhouse.settings import Settings
 from inhouse.store.metrics import QUARANTINED
 from inhouse.store.store import Held, ModelStore
 
+MOST_MODELS: Final = 256
+"""Models of upstreams that are kept ready at once."""
+
 
 class Backends:
     """Every backend of this process. ``resolve`` opens one on first use and is thread-safe.
 
     Weights are verified against their manifest just before they are opened, and held against
     ``prune`` until ``close``. A backend that could not be opened is tried again at the next call,
-    without reading files that are known to be damaged again.
+    without reading files that are known to be damaged again. Callers may name any model of an
+    upstream: the oldest of ``MOST_MODELS`` makes room, and its idle connections end by themselves.
     """
 
     def __init__(self, settings: Settings, database: Database, store: ModelStore) -> None:
@@ -34,8 +40,9 @@ class Backends:
         self._database = database
         self._store = store
         self._open: dict[str, Backend] = {}
+        self._models: dict[str, None] = {}
         self._held: list[Held] = []
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
         self._guard = threading.Lock()
         QUARANTINED.set_function(lambda: len(store.quarantined()))
 
@@ -49,23 +56,17 @@ class Backends:
         found = self._open.get(reference)
         if found is not None:
             return found
-        with self._guard:
-            lock = self._locks.setdefault(reference, threading.Lock())
-        with lock:
+        parsed = parse_reference(reference)
+        if parsed.kind is ReferenceKind.UPSTREAM:
+            return self._meet(reference, parsed)
+        with self._alone(reference):
             found = self._open.get(reference)
-            parsed = parse_reference(reference)
-            while found is None:
-                settings, made = self._settings, self._make(parsed)
-                with self._guard:
-                    if settings is self._settings or parsed.kind is not ReferenceKind.UPSTREAM:
-                        found = self._open[reference] = made
+            if found is None:
+                found = self._open[reference] = self._make(parsed)
             return found
 
-    def is_open(self, reference: str) -> bool:
-        """Whether ``resolve`` returns at once."""
-        return reference in self._open
-
     def open_references(self) -> list[str]:
+        """What ``resolve`` returns at once."""
         return sorted(self._open)
 
     def configure(self, settings: Settings) -> list[Backend]:
@@ -74,21 +75,53 @@ class Backends:
         with self._guard:
             before, self._settings = self._settings.upstreams, settings
             changed = {name for name, one in before.items() if settings.upstreams.get(name) != one}
-            dropped = [one for one in self._open if one.partition("/")[0] in changed]
-            return [self._open.pop(one) for one in dropped]
+            dropped = [one for one in self._models if one.partition("/")[0] in changed]
+            return [self._forget(one) for one in dropped]
 
     async def close(self) -> None:
         """Close every backend; engines end their child processes."""
-        opened, self._open = list(self._open.values()), {}
+        with self._guard:
+            opened, self._open, self._models = list(self._open.values()), {}, {}
         for backend in opened:
             await backend.close()
         held, self._held = self._held, []
         for each in held:
             each.release()
 
+    def _meet(self, reference: str, parsed: Reference) -> Backend:
+        """A model of an upstream, which has no files to read."""
+        with self._guard:
+            found = self._open.get(reference)
+            if found is None:
+                found = self._upstream(parsed)
+                if len(self._models) >= MOST_MODELS:
+                    self._forget(next(iter(self._models)))
+                self._open[reference] = found
+                self._models[reference] = None
+            return found
+
+    def _forget(self, reference: str) -> Backend:
+        del self._models[reference]
+        return self._open.pop(reference)
+
+    @contextmanager
+    def _alone(self, reference: str) -> Iterator[None]:
+        """Whoever opens a reference does so alone. Its lock goes with the last who wants it: the
+        reference may be one that there is not."""
+        with self._guard:
+            lock, wanted = self._locks.get(reference) or (threading.Lock(), 0)
+            self._locks[reference] = lock, wanted + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                _, wanted = self._locks.pop(reference)
+                if wanted > 1:
+                    self._locks[reference] = lock, wanted - 1
+
     def _make(self, reference: Reference) -> Backend:
         makers: dict[ReferenceKind, Callable[[Reference], Backend]] = {
-            ReferenceKind.UPSTREAM: self._upstream,
             ReferenceKind.EMBEDDED: self._embedded,
             ReferenceKind.VERSION: self._version,
         }

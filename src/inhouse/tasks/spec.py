@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from inhouse.core.hashing import digest_of
 
@@ -35,6 +35,9 @@ class OnLong(StrEnum):
     WINDOW = "window"
     HEAD = "head"
     REFUSE = "refuse"
+
+
+_TEXT: Final = TaskKind.TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class TaskSpec:
     @property
     def takes_messages(self) -> bool:
         """Whether a chat's messages go to the model as they came."""
-        return self.kind is TaskKind.TEXT and not self.prompt
+        return self.kind is _TEXT and not self.prompt
 
     @property
     def span(self) -> float:

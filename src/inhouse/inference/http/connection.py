@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 import httptools
+import msgspec
 from typing_extensions import override
 
 from inhouse.core.errors import BackendError
@@ -21,8 +21,7 @@ MAX_HEAD_BYTES = 64 * 1024
 _BODILESS = (204, 304)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(msgspec.Struct, frozen=True):
     """A whole answer. Header names are lower-case; repeated ones are joined with ``", "``."""
 
     status: int

@@ -134,12 +134,12 @@ class HttpPool:
         return self.address.connect(self._max_response_bytes, on_lost)
 
 
-async def _ask(
+def _ask(
     loop: asyncio.AbstractEventLoop, connection: Connection, wire: bytes
-) -> HttpResponse:
+) -> asyncio.Future[HttpResponse]:
     answer: asyncio.Future[HttpResponse] = loop.create_future()
     connection.send(wire, Whole(answer))
-    return await answer
+    return answer
 
 
 class _Shelf:

@@ -68,7 +68,11 @@ class HttpStream:
         while not self.status:
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         return self
 
     def __aiter__(self) -> Self:
@@ -82,11 +86,14 @@ class HttpStream:
             if self._error is not None:
                 self.close()
                 raise self._error
+            self._waiter = self._loop.create_future()
             try:
-                await self._wait()
+                await self._waiter
             except asyncio.CancelledError:
                 self.close()
                 raise
+            finally:
+                self._waiter = None
         return self._take()
 
     async def read(self, limit: int) -> bytes:
@@ -148,13 +155,6 @@ class HttpStream:
             self._paused = False
             self.connection.resume()
         return data
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         waiter = self._waiter
