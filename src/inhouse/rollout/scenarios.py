@@ -103,6 +103,7 @@ _FEW_ANSWERS: Final = Bar(
 SCENARIOS: Final = (
     _equal(".90", 0.10),
     _equal(".98", 0.02),
+    _equal("1.00", 0.0),
     _worse("margin", "worse by the margin, .90 -> .85", 0.15, 0.05),
     _worse("eight-points", "worse by 8 points, .90 -> .82", 0.18, 0.01),
     Scenario(
