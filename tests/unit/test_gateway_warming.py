@@ -14,7 +14,7 @@ import pytest
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import Unavailable
 from inhouse.core.ids import new_id
-from inhouse.core.references import Reference
+from inhouse.core.references import Reference, parse_reference
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway.entry import Call, Outcome
 from inhouse.gateway.opening import Opening
@@ -37,19 +37,20 @@ WITHIN_S = 60.0
 
 
 class Gated(Backends):
-    """The backends of a process; opening ``stuck`` does not end before ``gate`` is set."""
+    """The backends of a process; opening ``stuck`` does not end before ``gate`` is set. What would
+    read files, the upstream answers for."""
 
     def __init__(self, settings: Settings, database: Database, folder: Path) -> None:
         super().__init__(settings, database, ModelStore(folder / "store", SystemClock()))
         self.gate = threading.Event()
-        self.stuck = "up/stuck"
+        self.stuck = "embedded/stuck"
         self.begun: list[str] = []
 
     def _make(self, reference: Reference) -> Backend:
         self.begun.append(str(reference))
         if str(reference) == self.stuck:
             assert self.gate.wait(WITHIN_S)
-        return super()._make(reference)
+        return self._upstream(parse_reference(f"up/{reference.name}"))
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_candidate_that_hangs_delays_no_other_task_and_no_rollback(
 ) -> None:
     """Every look is one ``poll`` of this thread, so that a look that waits never returns."""
     table = following(sqlite_database, catalog, clock, backends)
-    append(sqlite_database, clock, "mood", candidate="up/stuck", weight_bp=1000)
+    append(sqlite_database, clock, "mood", candidate="embedded/stuck", weight_bp=1000)
     table.mirror.poll()
     assert (table.get("mood").revision, table.stale) == (0, False), "the one before it serves"
     append(sqlite_database, clock, "tone", candidate="up/well", weight_bp=1000)
@@ -110,8 +111,8 @@ def test_a_candidate_that_hangs_delays_no_other_task_and_no_rollback(
     append(sqlite_database, clock, "mood", weight_bp=0)
     table.mirror.poll()
     assert (table.get("mood").revision, table.get("mood").weight_bp) == (2, 0)
-    assert backends.begun.count("up/stuck") == 1
-    assert not backends.is_open("up/stuck")
+    assert backends.begun.count("embedded/stuck") == 1
+    assert "embedded/stuck" not in backends.open_references()
 
 
 def test_a_revision_comes_into_force_when_its_model_is_open(
@@ -119,7 +120,7 @@ def test_a_revision_comes_into_force_when_its_model_is_open(
 ) -> None:
     append(sqlite_database, clock, "mood", candidate="up/well", weight_bp=1000)
     table = following(sqlite_database, catalog, clock, backends)
-    append(sqlite_database, clock, "mood", candidate="up/stuck", weight_bp=5000)
+    append(sqlite_database, clock, "mood", candidate="embedded/stuck", weight_bp=5000)
     table.mirror.poll()
     before = table.get("mood")
     assert before.revision == 1
@@ -127,14 +128,14 @@ def test_a_revision_comes_into_force_when_its_model_is_open(
     backends.gate.set()
     table.refresh(["mood"])
     assert (table.get("mood").revision, table.get("mood").weight_bp) == (2, 5000)
-    assert backends.is_open("up/stuck")
+    assert "embedded/stuck" in backends.open_references()
 
 
 def test_after_its_time_calls_meet_it_all_the_same(
     sqlite_database: Database, catalog: Catalog, clock: FrozenClock, backends: Gated
 ) -> None:
     table = following(sqlite_database, catalog, clock, backends)
-    append(sqlite_database, clock, "mood", candidate="up/stuck", weight_bp=1000)
+    append(sqlite_database, clock, "mood", candidate="embedded/stuck", weight_bp=1000)
     table.mirror.poll()
     clock.advance(MOST_S - 1)
     table.mirror.poll()
@@ -143,22 +144,22 @@ def test_after_its_time_calls_meet_it_all_the_same(
     table.mirror.poll()
     assert (table.get("mood").revision, table.get("mood").weight_bp) == (1, 1000)
     table.refresh()
-    assert backends.begun.count("up/stuck") == 1, "nobody waits for it twice"
+    assert backends.begun.count("embedded/stuck") == 1, "nobody waits for it twice"
 
 
 def test_a_process_that_begins_takes_over_what_is_in_force(
     sqlite_database: Database, catalog: Catalog, clock: FrozenClock, backends: Gated
 ) -> None:
-    append(sqlite_database, clock, "mood", pin="up/stuck")
+    append(sqlite_database, clock, "mood", pin="embedded/stuck")
     table = RouteTable(sqlite_database, catalog, warm=backends.resolve, clock=clock)
     table.mirror.poll()
-    assert table.get("mood").pin == "up/stuck"
+    assert table.get("mood").pin == "embedded/stuck"
 
 
 def test_a_shadow_is_not_copied_to_before_its_model_is_open(
     sqlite_database: Database, clock: FrozenClock, backends: Gated
 ) -> None:
-    wanted = {"mood": Target("up/stuck", 1), "tone": Target("up/well", 1)}
+    wanted = {"mood": Target("embedded/stuck", 1), "tone": Target("up/well", 1)}
 
     def load(_: ReadUnit) -> dict[str, Target]:
         return wanted
@@ -177,7 +178,7 @@ def test_a_shadow_is_not_copied_to_before_its_model_is_open(
     backends.gate.set()
     while shadows.targets != wanted:
         shadows.mirror.poll()
-    assert backends.is_open("up/stuck")
+    assert "embedded/stuck" in backends.open_references()
 
 
 def test_calls_wait_for_one_opening_and_leave_the_threads_of_others_alone(
@@ -186,7 +187,6 @@ def test_calls_wait_for_one_opening_and_leave_the_threads_of_others_alone(
     """More calls than the event loop has threads meet a model that hangs; each falls back."""
     declared = settings.tasks["mood"].model_copy(update={"try_timeout_s": 2.0})
     catalog.replace(load_catalog(settings.model_copy(update={"tasks": {"mood": declared}})))
-    backends.stuck = "embedded/stuck"
     recorder = Recorder(sqlite_database, clock=SystemClock(), process_id="p")
     recorder.start()
     with sqlite_database.write() as unit:
