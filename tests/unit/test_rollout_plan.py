@@ -140,7 +140,7 @@ def test_without_traffic_there_is_nothing_to_decide(state: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "standing", "name"),
     [
-        ({"mismatch": 100.0}, {}, "mismatch"),
+        ({"mismatch": 200.0}, {}, "mismatch"),
         ({"outcomes": 20_000}, {}, "horizon"),
         ({}, {"age_s": 31 * 86_400.0}, "time"),
     ],

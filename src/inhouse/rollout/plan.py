@@ -97,7 +97,7 @@ class Plan:
     time_limit_s: float = 30 * 86_400.0
     false_rollback: float = 0.05
     false_promotion: float = 0.05
-    false_mismatch: float = 0.01
+    false_mismatch: float = 0.005
     min_success: float | None = 0.95
     max_p95_s: float | None = 3.0
     min_score: float | None = None

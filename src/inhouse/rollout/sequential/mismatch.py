@@ -9,6 +9,8 @@ from inhouse.rollout.sequential.running import CEILING
 
 TILTS: Final = (0.5, 0.67, 0.8, 0.9, 1.11, 1.25, 1.5, 2.0)
 """How far the split may be off, as odds: the alternatives."""
+SHARES: Final = (0.04, 0.10, 0.26, 0.10, 0.10, 0.26, 0.10, 0.04)
+"""Of the money, what is bet on each: most on one call in ten that goes astray."""
 
 
 class Mismatch:
@@ -18,7 +20,7 @@ class Mismatch:
     __slots__ = ("_shares", "_values", "_weight", "evidence")
 
     def __init__(self) -> None:
-        self._values = [1.0] * len(TILTS)
+        self._values = list(SHARES)
         self._weight = 0.0
         self._shares: tuple[list[float], list[float]] = ([], [])
         self.evidence = 1.0
@@ -35,6 +37,6 @@ class Mismatch:
                 [tilt / total for tilt, total in zip(TILTS, odds, strict=True)],
             )
         self._values = values = list(map(mul, self._values, self._shares[candidate]))
-        self.evidence = sum(values) / len(values)
+        self.evidence = sum(values)
         if self.evidence > CEILING:
             self._values = [min(value, CEILING) for value in values]
