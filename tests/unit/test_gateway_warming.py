@@ -118,7 +118,7 @@ def test_a_candidate_that_hangs_delays_no_other_task_and_no_rollback(
 def test_a_revision_comes_into_force_when_its_model_is_open(
     sqlite_database: Database, catalog: Catalog, clock: FrozenClock, backends: Gated
 ) -> None:
-    append(sqlite_database, clock, "mood", candidate="up/well", weight_bp=1000)
+    append(sqlite_database, clock, "mood", candidate="embedded/well", weight_bp=1000)
     table = following(sqlite_database, catalog, clock, backends)
     append(sqlite_database, clock, "mood", candidate="embedded/stuck", weight_bp=5000)
     table.mirror.poll()
@@ -129,6 +129,29 @@ def test_a_revision_comes_into_force_when_its_model_is_open(
     table.refresh(["mood"])
     assert (table.get("mood").revision, table.get("mood").weight_bp) == (2, 5000)
     assert "embedded/stuck" in backends.open_references()
+
+
+def test_who_answered_everything_goes_on_while_the_next_candidate_is_opened(
+    sqlite_database: Database, catalog: Catalog, clock: FrozenClock, backends: Gated
+) -> None:
+    """At 100 % it is the candidate of its revision, and the incumbent of the next one."""
+    append(sqlite_database, clock, "mood", candidate="up/well", incumbent="", weight_bp=routes.FULL)
+    table = following(sqlite_database, catalog, clock, backends)
+    begun = {"candidate": "embedded/stuck", "incumbent": "up/well", "weight_bp": 1000}
+    append(sqlite_database, clock, "mood", **begun)
+    table.mirror.poll()
+    before = table.get("mood")
+    assert (before.candidate, before.weight_bp) == ("up/well", routes.FULL)
+
+
+def test_where_nobody_answered_before_calls_wait_for_the_model(
+    sqlite_database: Database, catalog: Catalog, clock: FrozenClock, backends: Gated
+) -> None:
+    append(sqlite_database, clock, "mood", candidate="up/well", incumbent="", weight_bp=routes.FULL)
+    table = following(sqlite_database, catalog, clock, backends)
+    append(sqlite_database, clock, "mood", candidate="embedded/stuck", weight_bp=routes.FULL)
+    table.mirror.poll()
+    assert table.get("mood").candidate == "embedded/stuck"
 
 
 def test_after_its_time_calls_meet_it_all_the_same(

@@ -92,11 +92,13 @@ class RouteTable:
 
     def _before(self, route: Route) -> Route:
         """What serves while a revision waits for its model: the one before it, without a candidate
-        that the new one has dropped."""
+        that the new one has dropped. Where nobody would be left, the calls wait for the model."""
         before = self.mirror.value.get(route.task, route)
         if not before.revision:
-            return self._declared.get(route.task, route)
-        return before if before.candidate in _needed(route) else replace(before, weight_bp=0)
+            before = self._declared.get(route.task, route)
+        if before.candidate not in (*_needed(route), route.incumbent):
+            before = replace(before, weight_bp=0)
+        return before if before.incumbent or before.weight_bp or before.pin else route
 
 
 def _needed(route: Route) -> list[str]:
