@@ -4,49 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from inhouse.api.serve import serve_in_thread
 from inhouse.automation import records
 from inhouse.automation.steps import ProposalState, Step, Verb, What
-from inhouse.bootstrap import App, bootstrap
-from inhouse.gateway.keys import Role, create
+from inhouse.bootstrap import App
 from inhouse.jobs.pause import paused
-from inhouse.settings import ServerSettings, Settings, TaskSettings, UpstreamSettings
-from inhouse.testing.visitor import Visitor
+from inhouse.settings import TaskSettings
+from inhouse.testing.place import Place, open_place
 
 WHY = "112 new corrections, 100 are enough"
-
-
-class Place(NamedTuple):
-    app: App
-    operator: Visitor
-    viewer: Visitor
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A server with keys, without a worker, where nothing begins by itself."""
-    folder: Path = tmp_path_factory.mktemp("automation")
-    app = bootstrap(
-        Settings(
-            server=ServerSettings(workers=0),
-            upstreams={"up": UpstreamSettings(base_url="http://127.0.0.1:9/v1")},
-            tasks={"tone": TaskSettings(builtin="sentiment", kind="choice", chain=("up/m",))},
-            folder=folder,
-        )
-    )
-    with app.database.write() as unit:
-        keys = {role: create(unit, role.value, role, app.clock.now())[1] for role in Role}
-    app.keys.refresh()
-    with serve_in_thread(app) as server:
-        visitors = [Visitor(server.url), Visitor(server.url)]
-        for visitor, role in zip(visitors, (Role.OPERATOR, Role.VIEWER), strict=True):
-            assert visitor.sign_in(keys[role]).status == 303
-        yield Place(app, *visitors)
+    tone = TaskSettings(builtin="sentiment", kind="choice", chain=("up/m",))
+    with open_place(tmp_path_factory.mktemp("automation"), {"tone": tone}) as opened:
+        yield opened
 
 
 def propose(app: App, based_on: str) -> str:

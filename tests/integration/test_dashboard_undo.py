@@ -9,27 +9,20 @@ from typing import NamedTuple
 
 import pytest
 
-from inhouse.api.serve import serve_in_thread
-from inhouse.bootstrap import App, bootstrap
+from inhouse.bootstrap import App
 from inhouse.dashboard.toasts import Toast, Undo, seal, unseal
-from inhouse.gateway.keys import Role, create
 from inhouse.jobs.pause import paused
 from inhouse.registry import routes
 from inhouse.registry.routes import Route
 from inhouse.rollout import records, steer
 from inhouse.rollout.plan import RolloutState
-from inhouse.settings import ServerSettings, Settings, TaskSettings, UpstreamSettings
+from inhouse.settings import TaskSettings
+from inhouse.testing.place import Place, open_place
 from inhouse.testing.rollouts import quick_plan
 from inhouse.testing.visitor import Answer, Visitor
 
 FORM = re.compile(r'<div class="toast">.*?<form method="post" action="([^"]*)">(.*?)</form>')
 FIELD = re.compile(r'name="(\w+)" value="([^"]*)"')
-
-
-class Place(NamedTuple):
-    app: App
-    operator: Visitor
-    viewer: Visitor
 
 
 class Offer(NamedTuple):
@@ -40,22 +33,9 @@ class Offer(NamedTuple):
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """A server with keys, whose controller steps nothing for want of calls."""
-    app = bootstrap(
-        Settings(
-            server=ServerSettings(workers=0),
-            upstreams={"up": UpstreamSettings(base_url="http://127.0.0.1:9/v1")},
-            tasks={"tone": TaskSettings(builtin="sentiment", kind="choice", chain=("up/a",))},
-            folder=tmp_path,
-        )
-    )
-    with app.database.write() as unit:
-        keys = {role: create(unit, role.value, role, app.clock.now())[1] for role in Role}
-    app.keys.refresh()
-    with serve_in_thread(app) as server:
-        visitors = [Visitor(server.url), Visitor(server.url)]
-        for visitor, role in zip(visitors, (Role.OPERATOR, Role.VIEWER), strict=True):
-            assert visitor.sign_in(keys[role]).status == 303
-        yield Place(app, *visitors)
+    tone = TaskSettings(builtin="sentiment", kind="choice", chain=("up/a",))
+    with open_place(tmp_path, {"tone": tone}) as opened:
+        yield opened
 
 
 def offered(visitor: Visitor, sent: Answer) -> Offer | None:

@@ -26,18 +26,11 @@ from inhouse.rollout.plan import FULL_BP, Metric, Plan
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import RolloutRecord
 from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.tasks.spec import TaskKind
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.rollouts import SPEC
 from inhouse.testing.traffic import Traffic
 
-SPEC = TaskSpec(
-    name="tone",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("good", "bad"),
-    prompt="{{ input }}",
-    chain=("embedded/general",),
-)
 CATALOG = Catalog([SPEC])
 PLAN = Plan(
     steps_bp=(5000, FULL_BP),

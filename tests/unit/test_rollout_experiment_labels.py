@@ -26,18 +26,10 @@ from inhouse.rollout.experiment_records import ExperimentRecord
 from inhouse.rollout.findings import ExperimentState, Unanswerable
 from inhouse.settings import RolloutSettings
 from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
+from inhouse.testing.rollouts import SPEC
 from inhouse.testing.traffic import Traffic
 
-SPEC = TaskSpec(
-    name="tone",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("good", "bad"),
-    prompt="{{ input }}",
-    chain=("embedded/general",),
-)
 CATALOG = Catalog([SPEC])
 AUDITED = RolloutSettings(audit=0.5)
 JUDGED = RolloutSettings(audit=1.0, judge="embedded/judge")
