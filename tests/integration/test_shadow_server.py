@@ -104,6 +104,29 @@ def test_an_equal_candidate_is_certified_and_ramps(app: App) -> None:
     assert {one.shadow_of for one in copies} <= {one.id for one in served}
 
 
+def test_a_wrong_candidate_is_rolled_back_by_labels(app: App) -> None:
+    """It answers every copy, in time and validly: only labels tell that it is wrong."""
+    with serve_in_thread(app) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+        plan = {"guardrails": ["success", "correct"], "promote_on": ["correct"], "audit": 1.0}
+        body = {"task": "sentiment", "candidate": "local/equal", "reason": "because", "plan": plan}
+        begun = http.post("/v1/rollouts", json=body)
+        assert begun.status_code == 201, begun.text
+        path, audits = f"/v1/rollouts/{begun.json()['id']}", "/v1/tasks/sentiment/audit"
+
+        def label() -> bool:
+            for one in http.get(audits, params={"limit": 100}).json():
+                assert one["output"] == {"label": "positive"}, "what the caller got"
+                said = {"interaction_id": one["interaction_id"], "output": "positive"}
+                http.post(audits, json=said)
+            return bool(http.get(path).json()["ended_at"])
+
+        answers = call_until(server.url, label)
+        found = http.get(path).json()
+    assert (found["state"], found["decisions"][-1]["kind"]) == ("rolled_back", "roll_back")
+    assert found["shadow"]["labels"] >= 5
+    assert {one.model_version for one in answers} == {"local/good"}
+
+
 def test_a_broken_candidate_is_rolled_back_and_nobody_saw_it(
     app: App, upstream: ScriptedUpstream
 ) -> None:

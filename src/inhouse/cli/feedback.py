@@ -86,6 +86,7 @@ def audit(
 
     Shown are input and output, newest call first, and nothing that tells which model answered. With
     --id, and --value or --correct or --wrong, one of them gets its label; the first one counts.
+    While a candidate shadows, it is --value that tells what is right.
     """
     from dataclasses import asdict
 

@@ -84,11 +84,13 @@ class RolloutArm(Answer):
 
 
 class RolloutShadow(Answer):
-    """What a shadow found: inputs that both answered, evidence of harm and for the margin."""
+    """What a shadow found: inputs that both answered, how many of them have a label, evidence of
+    harm and for the margin."""
 
     inputs: int
     harm: float
     certificate: float
+    labels: int = 0
 
 
 class RolloutDetail(Rollout):
@@ -131,6 +133,9 @@ class RolloutPlan(Request):
     hold_back: float | None = None
     guardrails: list[str] | None = None
     observed: list[str] | None = None
+    promote_on: list[str] | None = None
+    audit: float | None = None
+    judge: str | None = None
 
 
 class RolloutStart(Request):

@@ -14,7 +14,6 @@ from inhouse.dashboard.figures import number
 from inhouse.dashboard.frames import Frame, Framing
 from inhouse.dashboard.rollouts_words import KINDS, evidence, weight
 from inhouse.rollout.history import Moment
-from inhouse.rollout.outlook import is_shadow
 from inhouse.rollout.plan import Metric, Plan, RolloutState
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 
@@ -165,7 +164,7 @@ def _loss(story: _Story) -> LineChart:
 
 def _harm(story: _Story) -> LineChart:
     limit = 1.0 / story.rollout.plan.false_rollback
-    name = "harm" if is_shadow(story.rollout) else "average"
+    name = "harm" if story.rollout.is_shadow else "average"
     series = [_line(story, "harm", name, "bad"), _line(story, "fresh", "fresh", "limit")]
     for metric in story.rollout.plan.guardrails:
         points = _of_metric(story, metric)

@@ -10,7 +10,6 @@ from typing import Final
 from inhouse.dashboard.figures import NOT_MEASURED, number, percent
 from inhouse.dashboard.rollouts_words import value_of
 from inhouse.rollout.decide import Check
-from inhouse.rollout.outlook import is_shadow
 from inhouse.rollout.plan import Plan
 from inhouse.rollout.records import RolloutRecord
 
@@ -33,7 +32,7 @@ class CheckRow:
 def check_rows(rollout: RolloutRecord, checks: Sequence[Check]) -> list[CheckRow]:
     """Conditions of the step that the rollout is at, as a page shows them."""
     plan = rollout.plan
-    margin = plan.margin if is_shadow(rollout) else plan.margin_after(rollout.step)
+    margin = plan.margin if rollout.is_shadow else plan.margin_after(rollout.step)
     return [_row(plan, margin, one) for one in checks]
 
 

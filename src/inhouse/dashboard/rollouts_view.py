@@ -153,6 +153,7 @@ def shadow_tiles(rollout: RolloutRecord, found: ShadowReading, now: datetime) ->
         Tile(
             name="Inputs, both answered",
             figure=number(found.inputs),
+            unit=f"{number(found.labels)} labelled",
             note=f"held at {number(plan.shadow_inputs)} without a verdict",
         ),
         _pace(rollout, now),

@@ -10,7 +10,7 @@ from typing import Final
 from inhouse.dashboard.axes import raised
 from inhouse.dashboard.figures import NOT_MEASURED, duration, number, percent, plural
 from inhouse.rollout.decide import Check
-from inhouse.rollout.outlook import Outlook, is_shadow
+from inhouse.rollout.outlook import Outlook
 from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tell import weight_of
@@ -125,7 +125,7 @@ def sentence(rollout: RolloutRecord, outlook: Outlook | None, last: DecisionReco
 
 def _going(rollout: RolloutRecord, outlook: Outlook | None, share: str) -> str:
     missing = "" if outlook is None else _missing(outlook.checks)
-    if is_shadow(rollout):
+    if rollout.is_shadow:
         return f"The candidate answers copies of calls, for nobody to see. {missing}".strip()
     if rollout.state is RolloutState.BAKING:
         left = weight(rollout.plan.hold_back_bp)
@@ -154,7 +154,7 @@ def steps(rollout: RolloutRecord) -> list[tuple[str, str]]:
     at = rollout.step
     if plan.shadow_inputs:
         names.insert(0, "Shadow")
-        at = 0 if is_shadow(rollout) else at + 1
+        at = 0 if rollout.is_shadow else at + 1
     names[-1] = f"{weight(plan.weight_bp(last_step(plan)))}, bake"
     names.append(weight(FULL_BP))
     if rollout.state is RolloutState.DONE:

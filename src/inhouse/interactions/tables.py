@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Float, Index, Integer, String, Text
+from sqlalchemy import BigInteger, Boolean, Float, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from inhouse.db.base import Base, Instant, JsonText
@@ -55,6 +55,12 @@ class Interaction(Base):
         Index("ix_interaction_task_created_at", "task", "created_at"),
         Index("ix_interaction_created_at", "created_at"),
         Index("ix_interaction_subject", "subject"),
+        Index(
+            "ix_interaction_shadow_of",
+            "shadow_of",
+            sqlite_where=text("shadow_of IS NOT NULL"),
+            postgresql_where=text("shadow_of IS NOT NULL"),
+        ),
     )
 
 

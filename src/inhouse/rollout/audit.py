@@ -2,7 +2,8 @@
 
 A hash of the call's id draws, with the same share for both arms, so that nobody chooses. Whoever
 answers gets to see input and output, and nothing that tells which arm it was. Only calls that were
-drawn may get such a label, and each gets one.
+drawn may get such a label, and each gets one. While a candidate shadows, the calls are those whose
+copies it answered; shown is the answer that the caller got, and the label counts for both.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from inhouse.feedback.submit import FeedbackKind, FeedbackRecord, Statement
 from inhouse.feedback.tables import Feedback
 from inhouse.gateway.route import Arm, draw
 from inhouse.interactions.erase import ERASED
+from inhouse.interactions.outcomes import SHADOW
 from inhouse.interactions.redact import Redactor
 from inhouse.interactions.tables import Interaction, Outcome
 from inhouse.rollout import intake, split
@@ -70,7 +72,7 @@ def open_audit(unit: ReadUnit, task: str) -> Owner:
         raise NotFound(
             f"no rollout or experiment of {task} runs",
             code="split-not-found",
-            hint="calls are drawn while traffic is split",
+            hint="calls are drawn while traffic is split, or a candidate shadows",
         )
     if not found.audit:
         raise Conflict(
@@ -91,7 +93,7 @@ def next_drawn(unit: ReadUnit, spec: TaskSpec, owner: Owner, limit: int) -> list
     if not 1 <= limit <= MOST:
         raise Invalid(f"limit is {limit}", code="limit", hint=f"ask for 1 to {MOST}")
     found: list[Drawn] = []
-    for ids in _pages(unit, _of(spec, owner)):
+    for ids in _pages(unit, owner, _of(spec, owner)):
         drawn = [one for one in ids if is_drawn(owner.audit, one)]
         known = {one for one, _ in _labels_of(unit, drawn)}
         found += _contents(unit, [one for one in drawn if one not in known])
@@ -112,7 +114,8 @@ def label(
     redactor: Redactor | None = None,
 ) -> FeedbackRecord:
     """Store what is right about a drawn call: ``value`` is ``{"output": right output}`` or
-    ``{"correct": bool}``. The first label counts; the same said again changes nothing.
+    ``{"correct": bool}``; of a shadow the former, because two answers are compared with it. The
+    first label counts; the same said again changes nothing.
 
     Raises NotFound and Conflict as ``open_audit`` does, Invalid (``audit-value``, ``output``) for a
     value that is neither, Conflict (``audit-not-drawn``) for a call that was not drawn,
@@ -123,7 +126,7 @@ def label(
     said = Statement(
         interaction_id=interaction_id,
         kind=FeedbackKind.AUDIT,
-        value=_value(unit, spec, interaction_id, value),
+        value=_value(unit, spec, owner, interaction_id, value),
         author=author,
     )
     submit.check_size(said.kind, said.value)
@@ -162,30 +165,31 @@ def check_judge(spec: TaskSpec, judge: str, *arms: str) -> None:
 
 
 def _of(spec: TaskSpec, owner: Owner) -> Select[Any]:
-    """The calls of its split, for the task as it is declared now."""
+    """The calls of its split, or the copies that its shadow answered, for the task as it is
+    declared now."""
     table, since = _interaction.c, owner.since
+    split = (table.arm.in_(_SPLIT), table.weight_bp > 0, table.weight_bp < FULL_BP)
     return (
-        select(table.id, table.created_at)
+        select(table.id, table.created_at, table.shadow_of)
         .where(
             table.task == owner.task,
             table.task_revision == spec.revision,
             false() if since is None else table.created_at >= since - intake.LATE,
             table.route_revision >= owner.first_revision,
             table.route_revision <= owner.route_revision,
-            table.arm.in_(_SPLIT),
-            table.weight_bp > 0,
-            table.weight_bp < FULL_BP,
+            *((table.arm == SHADOW, table.shadow_of.is_not(None)) if owner.shadows else split),
         )
         .order_by(table.created_at.desc(), table.id.desc())
     )
 
 
-def _pages(unit: ReadUnit, calls: Select[Any]) -> Iterator[list[str]]:
+def _pages(unit: ReadUnit, owner: Owner, calls: Select[Any]) -> Iterator[list[str]]:
+    """The ids of the callers' calls."""
     table, page = _interaction.c, calls
     for _ in range(LOOKED_THROUGH // _PAGE):
         rows = unit.execute(page.limit(_PAGE)).all()
         if rows:
-            yield [row.id for row in rows]
+            yield [row.shadow_of if owner.shadows else row.id for row in rows]
         if len(rows) < _PAGE:
             return
         at, last = rows[-1].created_at, rows[-1].id
@@ -224,7 +228,7 @@ def _check_drawn(unit: ReadUnit, owner: Owner, interaction_id: str) -> None:
     statement = select(_outcome.c.interaction_id).where(
         _outcome.c.interaction_id == interaction_id,
         _outcome.c.task == owner.task,
-        _outcome.c.arm.in_(_SPLIT),
+        _outcome.c.arm.in_((SHADOW,) if owner.shadows else _SPLIT),
         _outcome.c.route_revision >= owner.first_revision,
         _outcome.c.route_revision <= owner.route_revision,
     )
@@ -239,10 +243,16 @@ def _check_drawn(unit: ReadUnit, owner: Owner, interaction_id: str) -> None:
 
 
 def _value(
-    unit: ReadUnit, spec: TaskSpec, interaction_id: str, value: Mapping[str, Any]
+    unit: ReadUnit, spec: TaskSpec, owner: Owner, interaction_id: str, value: Mapping[str, Any]
 ) -> dict[str, Any]:
     if set(value) == {"correct"} and isinstance(value["correct"], bool):
-        return dict(value)
+        if not owner.shadows:
+            return dict(value)
+        raise Invalid(
+            "a candidate answered this call too, so whether one answer is correct says too little",
+            code="audit-value",
+            hint='say what is right: {"output": ...}',
+        )
     if set(value) != {"output"}:
         raise Invalid(
             "a label says the right output, or whether the answer is correct",

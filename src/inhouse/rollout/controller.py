@@ -102,7 +102,7 @@ class Controller:
                 weight_percent=decision.weight_bp / 100,
                 reasons=list(decision.reasons),
             )
-        elif rollout.plan.judge and weight_of(rollout):
+        elif rollout.plan.judge and (rollout.is_shadow or weight_of(rollout)):
             self._judges.ask(rollout.id)
 
     def _leased(self, rollout: RolloutRecord) -> bool:

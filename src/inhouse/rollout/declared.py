@@ -37,6 +37,7 @@ def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
         "min_score": settings.min_score or None,
         "guardrails": tuple(map(Metric, settings.guardrails)),
         "observed": tuple(map(Metric, settings.observed)),
+        "promote_on": tuple(map(Metric, settings.promote_on)),
         "bake_s": settings.bake_s,
         "hold_back_bp": round(settings.hold_back * _BP_OF_PERCENT),
         "shadow_inputs": settings.shadow_inputs,

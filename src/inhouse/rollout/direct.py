@@ -65,7 +65,11 @@ class Direct:
 
     def _label(self, one: Sent) -> None:
         error = one.call.error
-        if error is not None:
+        if error is None:
+            return
+        if self._shadows:
+            self._tally.pair(candidate_error=error[1], incumbent_error=error[0])
+        else:
             self._tally.label(
                 unit=one.call.unit,
                 candidate=one.arm,

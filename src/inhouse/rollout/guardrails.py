@@ -15,6 +15,7 @@ from inhouse.rollout.sequential.safety import Safety
 
 _QUANTILES: Final = {Metric.P95: 0.95, Metric.P99: 0.99}
 _P95_SHARE: Final = 0.05
+_PAIRED: Final = (Metric.SUCCESS, Metric.CORRECT, Metric.ERROR)
 
 
 class GuardrailReading(NamedTuple):
@@ -63,11 +64,14 @@ class Reading(NamedTuple):
 
 
 class ShadowReading(NamedTuple):
-    """The evidence of a shadow, where both answered ``inputs`` times."""
+    """The evidence of a shadow, where both answered ``inputs`` times, and ``labels`` of those pairs
+    were labelled. ``harm`` is a mean over the guardrails that act; ``certificate`` is that of the
+    metric where it is least."""
 
     inputs: int
     harm: float
     certificate: float
+    labels: int = 0
 
 
 def average(values: Sequence[float]) -> float:
@@ -240,21 +244,54 @@ def _threshold(name: str, one: Limit) -> ThresholdReading:
     return ThresholdReading(name, one.count, one.estimate, one.limit, one.evidence)
 
 
-class ShadowEvidence:
-    """The evidence of a shadow: the candidate answers copies of calls, for nobody to see."""
+class _Pair:
+    __slots__ = ("harm", "safety")
 
-    __slots__ = ("_harm", "_inputs", "_safety")
+    def __init__(self, margin: float) -> None:
+        self.harm = PairedHarm()
+        self.safety = PairedSafety(margin)
+
+    def add(self, candidate_bad: float, incumbent_bad: float) -> None:
+        self.harm.add(candidate_bad=candidate_bad, incumbent_bad=incumbent_bad)
+        self.safety.add(candidate_bad=candidate_bad, incumbent_bad=incumbent_bad)
+
+
+class ShadowEvidence:
+    """The evidence of a shadow: the candidate answers copies of calls, for nobody to see.
+
+    Of the plan's metrics those count that a pair of answers has: success, and what a label says of
+    both; success alone where there are none. Latencies of copies are nobody's.
+    """
+
+    __slots__ = ("_inputs", "_labelled", "_labels", "_parts", "_promoting", "_success")
 
     def __init__(self, plan: Plan) -> None:
-        self._inputs = 0
-        self._harm = PairedHarm()
-        self._safety = PairedSafety(plan.margin)
+        self._inputs = self._labels = 0
+        acting = [metric for metric in _PAIRED if metric in plan.guardrails] or [Metric.SUCCESS]
+        parts = {metric: _Pair(plan.margin) for metric in acting}
+        promoting = [parts[metric] for metric in acting if metric in plan.promote_on]
+        self._parts = list(parts.values())
+        self._promoting = promoting or self._parts
+        self._success = parts.get(Metric.SUCCESS)
+        self._labelled = [part for metric, part in parts.items() if metric is not Metric.SUCCESS]
 
     def answered(self, *, candidate_bad: bool, incumbent_bad: bool) -> None:
         """Both answered one input."""
         self._inputs += 1
-        self._harm.add(candidate_bad=candidate_bad, incumbent_bad=incumbent_bad)
-        self._safety.add(candidate_bad=candidate_bad, incumbent_bad=incumbent_bad)
+        if self._success is not None:
+            self._success.add(candidate_bad, incumbent_bad)
+
+    def labelled(self, *, candidate_error: float, incumbent_error: float) -> None:
+        """A label of one input: the errors of both answers, 0 (right) to 1."""
+        self._labels += 1
+        for part in self._labelled:
+            part.add(candidate_error, incumbent_error)
 
     def reading(self) -> ShadowReading:
-        return ShadowReading(self._inputs, self._harm.evidence, self._safety.best)
+        """Everything as it stands."""
+        return ShadowReading(
+            self._inputs,
+            average([part.harm.evidence for part in self._parts]),
+            min([part.safety.best for part in self._promoting]),
+            self._labels,
+        )

@@ -58,11 +58,13 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowFound:
-    """What a shadow found: inputs that both answered, evidence of harm, and of the margin."""
+    """What a shadow found: inputs that both answered, how many of them have a label, evidence of
+    harm, and of the margin."""
 
     inputs: int
     harm: float
     certificate: float
+    labels: int = 0
 
 
 def readings(unit: ReadUnit, rollout_id: str, most: int = MOST) -> list[Moment]:

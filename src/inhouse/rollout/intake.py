@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from sqlalchemy import ColumnElement, Row, and_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
 
 from inhouse.core.errors import Invalid
 from inhouse.db.dialects import table_of
@@ -33,13 +33,14 @@ from inhouse.tasks.spec import TaskSpec
 LATE: Final = timedelta(hours=1)
 """Longest time between the moment that feedback carries and the one when it, and the call that it
 is about, can be read."""
-_CANDIDATE: Final = "candidate"
-_SPLIT: Final = ("incumbent", _CANDIDATE)
+_INCUMBENT, _CANDIDATE = "incumbent", "candidate"
+_SPLIT: Final = (_INCUMBENT, _CANDIDATE)
 _LABELS: Final = (FeedbackKind.OUTCOME.value, FeedbackKind.AUDIT.value)
 _outcome = table_of(Outcome)
 _head = table_of(OutcomeHead)
 _feedback = table_of(Feedback)
 _interaction = table_of(Interaction)
+_copy = _interaction.alias("copy")
 
 
 class Mover(Protocol):
@@ -121,7 +122,65 @@ def labels(
     A call that was not answered, or rescued, is as wrong as can be. A truth that is no output of
     the task, and one about content that is not kept, is no label.
     """
+    statement = _labelled(rollout, first_revision, since).where(_is_split())
+    first: dict[str, LabelRecord] = {}
+    for row in unit.execute(statement):
+        if row.interaction_id in known or row.interaction_id in first:
+            continue
+        error = _error(spec, row, row.output, bad=row.bad)
+        if error is not None:
+            first[row.interaction_id] = _label(row, error)
+    return list(first.values())
+
+
+def pair_labels(
+    unit: ReadUnit,
+    rollout: Mover,
+    spec: TaskSpec,
+    *,
+    first_revision: int,
+    known: Container[str],
+    since: datetime,
+) -> list[LabelRecord]:
+    """Labels of inputs that a shadow answered too, as ``labels`` has them: both answers are
+    compared with the same truth. A word about one answer alone is no label of a pair."""
     statement = (
+        _labelled(rollout, first_revision, since)
+        .add_columns(_outcome.c.paired_bad, _copy.c.output.label("copied"))
+        .join(_copy, _copy.c.shadow_of == _interaction.c.id)
+        .where(_is_shadow())
+    )
+    first: dict[str, LabelRecord] = {}
+    for row in unit.execute(statement):
+        if row.interaction_id in known or row.interaction_id in first or _is_of_one(row):
+            continue
+        error = _error(spec, row, row.copied, bad=row.bad)
+        paired = _error(spec, row, row.output, bad=row.paired_bad)
+        if error is not None and paired is not None:
+            first[row.interaction_id] = _label(row, error, paired)
+    return list(first.values())
+
+
+def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
+    """When the newest label since a moment was told."""
+    statement = (
+        select(_feedback.c.created_at)
+        .where(_feedback.c.kind.in_(_LABELS), _feedback.c.created_at >= since)
+        .order_by(_feedback.c.created_at.desc())
+        .limit(1)
+    )
+    found: datetime | None = unit.execute(statement).scalar_one_or_none()
+    return found
+
+
+def split_of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
+    """What is true of outcomes of the two arms of a rollout."""
+    return [*_of(rollout, first_revision), _is_split()]
+
+
+def _labelled(rollout: Mover, first_revision: int, since: datetime) -> Select[Any]:
+    """What was said since a moment about calls of a rollout, oldest first, and those calls."""
+    return (
         select(
             _feedback.c.id.label("feedback_id"),
             _feedback.c.kind,
@@ -141,42 +200,21 @@ def labels(
             _feedback.c.kind.in_(_LABELS),
             _feedback.c.created_at >= since,
             *_of(rollout, first_revision),
-            _is_split(),
         )
         .order_by(_feedback.c.created_at, _feedback.c.id)
     )
-    first: dict[str, LabelRecord] = {}
-    for row in unit.execute(statement):
-        if row.interaction_id in known or row.interaction_id in first:
-            continue
-        error = _error(spec, row)
-        if error is not None:
-            first[row.interaction_id] = LabelRecord(
-                feedback_id=row.feedback_id,
-                interaction_id=row.interaction_id,
-                unit=row.unit or row.interaction_id,
-                candidate=row.arm == _CANDIDATE,
-                weight_bp=row.weight_bp,
-                error=error,
-            )
-    return list(first.values())
 
 
-def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
-    """When the newest label since a moment was told."""
-    statement = (
-        select(_feedback.c.created_at)
-        .where(_feedback.c.kind.in_(_LABELS), _feedback.c.created_at >= since)
-        .order_by(_feedback.c.created_at.desc())
-        .limit(1)
+def _label(row: Row[Any], error: float, paired_error: float | None = None) -> LabelRecord:
+    return LabelRecord(
+        feedback_id=row.feedback_id,
+        interaction_id=row.interaction_id,
+        unit=row.unit or row.interaction_id,
+        candidate=row.arm != _INCUMBENT,
+        weight_bp=row.weight_bp,
+        error=error,
+        paired_error=paired_error,
     )
-    found: datetime | None = unit.execute(statement).scalar_one_or_none()
-    return found
-
-
-def split_of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
-    """What is true of outcomes of the two arms of a rollout."""
-    return [*_of(rollout, first_revision), _is_split()]
 
 
 def _of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:
@@ -210,19 +248,25 @@ def _seen(row: Row[Any]) -> Seen:
     )
 
 
-def _error(spec: TaskSpec, row: Any) -> float | None:
+def _is_of_one(row: Row[Any]) -> bool:
+    """Whether somebody said whether the answer that the caller got is right, and not what is."""
+    return row.kind == FeedbackKind.AUDIT.value and "correct" in row.value
+
+
+def _error(spec: TaskSpec, row: Any, output: Any, *, bad: bool) -> float | None:
+    """How wrong an answer is by what was said of its call."""
     if row.task_revision != spec.revision:
         return None
     told = row.value
     if row.kind == FeedbackKind.AUDIT.value:
         if "correct" in told:
-            return 0.0 if told["correct"] and not row.bad else 1.0
+            return 0.0 if told["correct"] and not bad else 1.0
         told = told["output"]
     sent = row.input if isinstance(row.input, str) else None
     try:
         truth = outputs.check(spec, told, sent)
-        if row.bad:
+        if bad:
             return 1.0
-        return 1.0 - item_score(spec, outputs.check(spec, row.output, sent), truth)
+        return 1.0 - item_score(spec, outputs.check(spec, output, sent), truth)
     except (Invalid, TypeError):
         return None

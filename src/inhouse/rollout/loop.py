@@ -30,6 +30,7 @@ from inhouse.rollout.played import Made, Sent
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.scenarios import Scenario
+from inhouse.rollout.truths import Call
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec, Unit
 
@@ -203,7 +204,7 @@ class Loop:
             created_at=self.clock.now(),
             status=Status.FAILED if is_bad else Status.ANSWERED,
             input="x",
-            output=None if is_bad else {"label": _RIGHT},
+            output=None if is_bad else _output(one.call, copied=shadow_of is not None),
             latency_ms=took_s * 1e3,
             task=TASK,
             task_revision=self.spec.revision,
@@ -215,3 +216,9 @@ class Loop:
             shadow_of=shadow_of,
             paired_bad=bool(bad[0]) if shadow_of else None,
         )
+
+
+def _output(call: Call, *, copied: bool) -> dict[str, str]:
+    """What a model says. A copy is answered otherwise where one of both answers is wrong."""
+    differs = copied and call.error is not None and call.error[0] != call.error[1]
+    return {"label": _WRONG if differs else _RIGHT}

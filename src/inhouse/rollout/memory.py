@@ -110,12 +110,15 @@ class Memory:
 
     def label(self, label: LabelRecord) -> None:
         """Count one label."""
-        self.tally.label(
-            unit=label.unit,
-            candidate=label.candidate,
-            weight_bp=label.weight_bp,
-            error=label.error,
-        )
+        if label.paired_error is not None:
+            self.tally.pair(candidate_error=label.error, incumbent_error=label.paired_error)
+        else:
+            self.tally.label(
+                unit=label.unit,
+                candidate=label.candidate,
+                weight_bp=label.weight_bp,
+                error=label.error,
+            )
         self.labelled.add(label.interaction_id)
 
     def note(self, counted: Counted, at: datetime) -> None:

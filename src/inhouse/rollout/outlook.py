@@ -32,11 +32,6 @@ class Outlook:
     reading: Reading | ShadowReading
 
 
-def is_shadow(rollout: RolloutRecord) -> bool:
-    """Whether a rollout shadows, or stopped while it did."""
-    return RolloutState.SHADOWING in (rollout.state, rollout.stopped_from)
-
-
 def standing_of(rollout: RolloutRecord, *, fresh_at: datetime, now: datetime) -> Standing:
     """Where a rollout stands whose evidence began at ``fresh_at``.
 
@@ -96,7 +91,7 @@ def outlook(unit: ReadUnit, rollout: RolloutRecord, now: datetime) -> Outlook | 
 
 def _nothing(rollout: RolloutRecord) -> Reading | ShadowReading:
     """The evidence before the first outcome."""
-    if is_shadow(rollout):
+    if rollout.is_shadow:
         return ShadowEvidence(rollout.plan).reading()
     margin = rollout.plan.margin_after(rollout.step)
     return Evidence(rollout.plan, by_user=rollout.by_user).reading(margin)

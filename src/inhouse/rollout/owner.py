@@ -23,8 +23,9 @@ class Owner:
 
     ``kind``: which of both, as ``SplitOwner.kind`` has it. Its calls are those of the task that the
     revisions ``first_revision`` to ``route_revision`` of the route split, ``since`` a time (None:
-    it has split none yet). ``audit``: share of them that is drawn; ``judge``: the general model
-    that labels those, "" for none.
+    it has split none yet); or, while it ``shadows``, those that a candidate answered too.
+    ``audit``: share of them that is drawn; ``judge``: the general model that labels those, "" for
+    none.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Owner:
     since: datetime | None
     audit: float
     judge: str
+    shadows: bool = False
 
 
 def owner_of(unit: ReadUnit, task: str) -> Owner | None:
@@ -49,17 +51,19 @@ def find_owner(unit: ReadUnit, owner_id: str, *, lock: bool = False) -> Owner | 
 
 
 def of_rollout(unit: ReadUnit, rollout: RolloutRecord) -> Owner:
-    """A rollout; it splits nothing while it only shadows."""
+    """A rollout."""
     made = records.decisions(unit, rollout.id)
+    began = [one.created_at for one in made if one.weight_bp or rollout.is_shadow]
     return Owner(
         id=rollout.id,
         kind=records.KIND,
         task=rollout.task,
         first_revision=made[0].route_revision or 0,
         route_revision=rollout.route_revision,
-        since=min((one.created_at for one in made if one.weight_bp), default=None),
+        since=min(began, default=None),
         audit=rollout.plan.audit,
         judge=rollout.plan.judge,
+        shadows=rollout.is_shadow,
     )
 
 

@@ -20,7 +20,7 @@ from inhouse.rollout import intake, records, replay
 from inhouse.rollout.decide import Check, Decision, Kind, abort
 from inhouse.rollout.enact import Act, enact, keep
 from inhouse.rollout.memory import Counted, Memory
-from inhouse.rollout.outlook import is_shadow, weigh
+from inhouse.rollout.outlook import weigh
 from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
 from inhouse.rollout.tally import Tally, as_json
@@ -169,7 +169,8 @@ def _news(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: Memory
     newest = intake.newest_label(unit, memory.labels_since)
     labels: list[LabelRecord] = []
     if newest is not None:
-        labels = intake.labels(
+        told = intake.pair_labels if rollout.is_shadow else intake.labels
+        labels = told(
             unit,
             rollout,
             spec,
@@ -209,7 +210,7 @@ def _count(
 def _decide(rollout: RolloutRecord, memory: Memory, now: datetime) -> Decision:
     margin = rollout.plan.margin_after(rollout.step)
     tally = memory.tally
-    reading = tally.shadow() if is_shadow(rollout) else tally.reading(margin)
+    reading = tally.shadow() if rollout.is_shadow else tally.reading(margin)
     decision = weigh(rollout, reading, fresh_at=memory.fresh_at, now=now)
     if (memory.still or rollout.state in _STILL) and decision.kind not in _ENDS:
         return decision._replace(kind=Kind.WAIT, state=rollout.state)
@@ -242,7 +243,7 @@ def _act(rollout: RolloutRecord, memory: Memory, decision: Decision, at: datetim
 
 
 def _reading(rollout: RolloutRecord, tally: Tally) -> dict[str, Any]:
-    if is_shadow(rollout):
+    if rollout.is_shadow:
         return as_json(tally.shadow())
     return as_json(tally.reading(rollout.plan.margin_after(rollout.step)))
 

@@ -56,6 +56,11 @@ class RolloutRecord:
         """Whether it has ended, one way or the other."""
         return self.ended_at is not None
 
+    @property
+    def is_shadow(self) -> bool:
+        """Whether it shadows, or stopped while it did."""
+        return RolloutState.SHADOWING in (self.state, self.stopped_from)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
@@ -78,7 +83,8 @@ class DecisionRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRecord:
     """A label as it was counted, so that it counts the same when its feedback is erased or the task
-    scores differently. ``error`` lies in [0, 1]."""
+    scores differently. ``error`` lies in [0, 1]; of a shadow it is the candidate's, and
+    ``paired_error`` that of the answer that the caller got."""
 
     feedback_id: str
     interaction_id: str
@@ -86,6 +92,7 @@ class LabelRecord:
     candidate: bool
     weight_bp: int
     error: float
+    paired_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,8 +294,8 @@ def add_decision(
 
 
 def label_of(stored: list[Any]) -> LabelRecord:
-    """A label as an intake keeps it."""
-    return LabelRecord(**dict(zip(LabelRecord.__slots__, stored, strict=True)))
+    """A label as an intake keeps it: its fields in their order, the last ones may be missing."""
+    return LabelRecord(**dict(zip(LabelRecord.__slots__, stored, strict=False)))
 
 
 def add_intake(

@@ -20,6 +20,7 @@ PLAN: Final = Plan(
 """The default steps and margin, one guardrail, no absolute thresholds. Time stands still."""
 FULL_SET: Final = replace(PLAN, guardrails=Plan().guardrails)
 SHADOW: Final = replace(PLAN, shadow_inputs=20_000)
+JUDGED: Final = replace(SHADOW, guardrails=(Metric.CORRECT,), promote_on=(Metric.CORRECT,))
 SPLIT: Final = replace(PLAN, steps_bp=(5000, FULL_BP), first_outcomes=_NEVER)
 """The weight stays at 50 %."""
 LATENCY: Final = replace(
@@ -169,6 +170,26 @@ SCENARIOS: Final = (
         plan=SHADOW,
         bars=(
             _by(Verdict.ROLLED_BACK, 400, 0.5, "found, median <= 400 inputs"),
+            _false_promotion(0.05),
+        ),
+    ),
+    Scenario(
+        name="shadow-judged-equal",
+        truth="shadow, all answered, equally often right (.90)",
+        calls=truths.judged(truths.sharing(0.06, 0.04, 0.04)),
+        plan=JUDGED,
+        bars=(
+            _by(Verdict.PROMOTED, 300, 0.5, "certified, median <= 300 labels"),
+            _false_rollback(),
+        ),
+    ),
+    Scenario(
+        name="shadow-judged-worse",
+        truth="shadow, all answered, right .90 -> .85",
+        calls=truths.judged(truths.sharing(0.06, 0.04, 0.09)),
+        plan=JUDGED,
+        bars=(
+            _by(Verdict.ROLLED_BACK, 400, 0.5, "found, median <= 400 labels"),
             _false_promotion(0.05),
         ),
     ),

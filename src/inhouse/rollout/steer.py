@@ -226,12 +226,11 @@ def _act(
     fresh: bool = False,
 ) -> Act:
     _check(rollout, state)
-    is_shadow = RolloutState.SHADOWING in (rollout.state, rollout.stopped_from)
     return Act(
         kind=kind,
         state=state,
         step=rollout.step,
-        weight_bp=0 if is_shadow else rollout.plan.weight_bp(rollout.step),
+        weight_bp=0 if rollout.is_shadow else rollout.plan.weight_bp(rollout.step),
         reasons=(reason,) if reason else (),
         evidence={},
         actor=actor,

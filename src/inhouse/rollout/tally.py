@@ -87,6 +87,10 @@ class Tally:
             weight = weight_bp / FULL_BP
             self._evidence.labelled(candidate=candidate, weight=weight, error=error)
 
+    def pair(self, *, candidate_error: float, incumbent_error: float) -> None:
+        """Count one label of both answers to an input of the shadow."""
+        self._shadow.labelled(candidate_error=candidate_error, incumbent_error=incumbent_error)
+
     def reading(self, margin: float) -> Reading:
         """The evidence of the ramp, for one of the plan's margins."""
         return self._evidence.reading(margin)

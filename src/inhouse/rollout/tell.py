@@ -45,7 +45,7 @@ def weight_of(rollout: RolloutRecord) -> int:
             return FULL_BP
         case RolloutState.PLANNED | RolloutState.ROLLED_BACK | RolloutState.ABORTED:
             return 0
-        case _ if RolloutState.SHADOWING in (rollout.state, rollout.stopped_from):
+        case _ if rollout.is_shadow:
             return 0
         case _:
             return rollout.plan.weight_bp(rollout.step)

@@ -109,6 +109,16 @@ def sharing(both: float, incumbent: float, candidate: float) -> Callable[[Random
     return calls
 
 
+def judged(calls: Callable[[Random], Iterator[Call]]) -> Callable[[Random], Iterator[Call]]:
+    """The same, where every call is answered, and a label of each says what was bad."""
+
+    def told(rng: Random) -> Iterator[Call]:
+        for one in calls(rng):
+            yield one._replace(bad=(0.0, 0.0), error=one.bad)
+
+    return told
+
+
 def sticky(
     sizes: tuple[int, ...], rate: float, correlation: float
 ) -> Callable[[Random], Iterator[Call]]:

@@ -52,12 +52,16 @@ class RolloutSettings(Section):
     """That share, in per cent."""
     guardrails: tuple[RolloutMetric, ...] = ("success", "correct", "p95", "p99")
     """What rolls a worse candidate back."""
+    promote_on: tuple[RolloutMetric, ...] = ("success",)
+    """What must each be certified to be not worse before the candidate gets more; among the
+    guardrails."""
     observed: tuple[RolloutMetric, ...] = ()
     """What is only shown."""
     shadow_inputs: int = Field(0, ge=0)
     """Most calls that are copied to the candidate before it gets any; 0: it starts with some."""
     audit: float = Field(0.0, ge=0, le=1)
-    """Share of the calls of a split that is drawn for an audit of the answer, whatever the arm."""
+    """Share of the calls of a split, or of a shadow, that is drawn for an audit of the answer,
+    whatever the arm."""
     judge: str = ""
     """General model that audits them, as `<upstream>/<model>`; not for tasks of kind text."""
     automation: Literal["off", "ask", "on"] = "ask"

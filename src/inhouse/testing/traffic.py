@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+
+from msgspec import structs
 
 from inhouse.core.clock import Clock
 from inhouse.core.ids import new_id
@@ -12,6 +15,7 @@ from inhouse.db.unit import Database
 from inhouse.gateway.route import Arm, assign
 from inhouse.interactions.entry import InteractionRecord
 from inhouse.interactions.insert import Inserts
+from inhouse.interactions.outcomes import SHADOW
 from inhouse.registry import routes
 from inhouse.tasks.spec import TaskSpec
 
@@ -52,10 +56,35 @@ class Traffic:
         if route is None:
             raise LookupError(f"{self._spec.name} has no route yet")
         calls = [self._call(route, bad, latency_ms) for _ in range(count)]
+        self._write(calls)
+        return calls
+
+    def copy(
+        self, calls: Sequence[InteractionRecord], *, bad: float = 0.0, label: str | None = None
+    ) -> list[InteractionRecord]:
+        """Record what a candidate in shadow answers to copies of calls. ``bad``: chance of a
+        failure; ``label``: what it says, by default what the caller got."""
+        copies = [self._copy(call, bad, label) for call in calls]
+        self._write(copies)
+        return copies
+
+    def _copy(self, call: InteractionRecord, bad: float, label: str | None) -> InteractionRecord:
+        failed = self._random.random() < bad
+        said = call.output if label is None else {"label": label}
+        return structs.replace(
+            call,
+            id=new_id(),
+            status="failed" if failed else "answered",
+            output=None if failed else said,
+            arm=SHADOW,
+            shadow_of=call.id,
+            paired_bad=call.status != "answered",
+        )
+
+    def _write(self, calls: Sequence[InteractionRecord]) -> None:
         with self._database.write() as write:
             cursor = bulk_cursor(write.dialect, write.connection.driver_connection)
             self._inserts.write_fresh(cursor, calls, self._inserts.rows(calls))
-        return calls
 
     def _call(
         self, route: routes.Route, bad: tuple[float, float], latency_ms: tuple[float, float]

@@ -12,7 +12,8 @@ _SHARES: Final = (0.55, 0.6, 0.7, 0.8, 0.9, 0.97)
 
 
 class PairedHarm:
-    """Evidence that the candidate fails where the incumbent does not more often than the reverse.
+    """Evidence that the candidate is bad where the incumbent is not more often than the reverse, or
+    by more.
 
     Only inputs on which the two differ teach anything (McNemar's pairs).
     """
@@ -26,11 +27,12 @@ class PairedHarm:
     def evidence(self) -> float:
         return sum(self._values) / len(self._values)
 
-    def add(self, *, candidate_bad: bool, incumbent_bad: bool) -> None:
-        """One input."""
-        if candidate_bad == incumbent_bad:
+    def add(self, *, candidate_bad: float, incumbent_bad: float) -> None:
+        """One input: Z of both, in [0, 1]."""
+        difference = candidate_bad - incumbent_bad
+        if not difference:
             return
-        factors = [2.0 * share if candidate_bad else 2.0 * (1.0 - share) for share in _SHARES]
+        factors = [1.0 + (2.0 * share - 1.0) * difference for share in _SHARES]
         pairs = zip(self._values, factors, strict=True)
         self._values = [min(value * factor, CEILING) for value, factor in pairs]
 
