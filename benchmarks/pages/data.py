@@ -70,7 +70,8 @@ def build(url: str, catalog: Catalog, calls: int, now: datetime) -> None:
     with database.write() as unit:
         for number, task in enumerate(TASKS):
             _past(unit, catalog, task, now - timedelta(days=DAYS), versions_of=1 + number % 3)
-    _record(database, draw, calls, now)
+    revisions = {task: catalog.get(task).revision for task in TASKS}
+    _record(database, draw, calls, now, revisions)
     with database.engine.connect() as connection:
         if database.is_sqlite:
             connection.exec_driver_sql("ANALYZE")
@@ -81,11 +82,13 @@ def build(url: str, catalog: Catalog, calls: int, now: datetime) -> None:
     database.close()
 
 
-def _record(database: Database, draw: random.Random, calls: int, now: datetime) -> None:
+def _record(
+    database: Database, draw: random.Random, calls: int, now: datetime, revisions: dict[str, str]
+) -> None:
     inserts = Inserts(database.engine.dialect, new_id())
     feedback = BulkInsert(database.engine.dialect, Feedback, conflict="DO NOTHING")
     writer = Writer(database, durable=False, busy_s=10.0)
-    made = _calls(draw, calls, now)
+    made = _calls(draw, calls, now, revisions)
     while batch := list(islice(made, _BATCH)):
         said = [_correction(call, draw) for call in batch if draw.random() < _CORRECTED]
         with writer.transaction() as cursor:
@@ -94,14 +97,18 @@ def _record(database: Database, draw: random.Random, calls: int, now: datetime) 
     writer.close()
 
 
-def _calls(draw: random.Random, calls: int, now: datetime) -> Iterator[InteractionRecord]:
+def _calls(
+    draw: random.Random, calls: int, now: datetime, revisions: dict[str, str]
+) -> Iterator[InteractionRecord]:
     begin, step = now - timedelta(days=DAYS), timedelta(days=DAYS) / calls
     for number in range(calls):
         at = begin + number * step
-        yield _call(draw, at, number / calls, f"{int(at.timestamp() * 1000):012x}")
+        yield _call(draw, at, number / calls, f"{int(at.timestamp() * 1000):012x}", revisions)
 
 
-def _call(draw: random.Random, at: datetime, age: float, prefix: str) -> InteractionRecord:
+def _call(
+    draw: random.Random, at: datetime, age: float, prefix: str, revisions: dict[str, str]
+) -> InteractionRecord:
     place = min(int(draw.expovariate(0.6)), len(TASKS) - 1)
     task, luck, fresh = TASKS[place], draw.random(), new_id()
     own = luck < age * (1 - place / len(TASKS))
@@ -119,7 +126,7 @@ def _call(draw: random.Random, at: datetime, age: float, prefix: str) -> Interac
         id=f"{prefix[:8]}-{prefix[8:]}{fresh[13:]}",
         created_at=at,
         task=task,
-        task_revision="0" * 16,
+        task_revision=revisions[task],
         status="failed" if failed else "answered",
         error_code="upstream-timeout" if failed else None,
         input=" ".join(draw.choices(_TEXT.split(), k=draw.randint(12, 60))),

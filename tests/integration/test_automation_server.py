@@ -77,7 +77,7 @@ def test_proposals_over_http_and_by_command(app: App, http: httpx.Client) -> Non
     assert (task["mode"], task["rollout"]) == ("ask", "waits: no candidate")
     [proposal] = task["proposals"]
     assert (proposal["what"], proposal["state"]) == ("train", "open")
-    assert proposal["why"] == "12 examples and no own model yet (retrain_after 10)"
+    assert proposal["why"] == "at least 10 examples and no own model yet (retrain_after 10)"
     path = f"/v1/automation/proposals/{proposal['id']}"
     assert http.get(path).json() == proposal
     assert proposal["id"] in run("automation", "status")

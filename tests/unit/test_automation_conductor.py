@@ -206,7 +206,7 @@ def test_training_is_proposed_accepted_and_run_once(
     world.corrections(1)
     [proposal] = world.tick()
     assert (proposal.what, proposal.state) == (What.TRAIN, ProposalState.OPEN)
-    assert proposal.why == "4 examples and no own model yet (retrain_after 4)"
+    assert proposal.why == "at least 4 examples and no own model yet (retrain_after 4)"
     assert proposal.evidence == {"new": 4}
     assert world.tick() == []
     assert world.runs() == []

@@ -34,8 +34,11 @@ TRAINED = Learning(trained=True, settled_at=NOW - DAY, last=ran(DAY), newest="ru
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        (Learning(new=100), "100 examples and no own model yet (retrain_after 100)"),
-        (replace(TRAINED, new=130), "130 new examples since 2026-02-28 12:00 (retrain_after 100)"),
+        (Learning(new=100), "at least 100 examples and no own model yet (retrain_after 100)"),
+        (
+            replace(TRAINED, new=100),
+            "at least 100 new examples since 2026-02-28 12:00 (retrain_after 100)",
+        ),
         (
             replace(TRAINED, settled_at=NOW - 8 * DAY, last=ran(8 * DAY), new=1),
             "8 days since 2026-02-21 12:00, 1 new examples",

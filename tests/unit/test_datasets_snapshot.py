@@ -15,7 +15,8 @@ from sqlalchemy import delete, insert
 
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.ids import new_id
-from inhouse.datasets.curate import collect
+from inhouse.datasets import curate
+from inhouse.datasets.curate import collect, count_new
 from inhouse.datasets.example import text_group
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import (
@@ -171,6 +172,29 @@ def test_a_failed_call_that_was_corrected_is_an_example(
         call = _call(unit, clock, "no model could say", output=None)
         _say(unit, clock, call, "good")
         assert [e.input for e in collect(unit, SPEC).examples] == ["no model could say"]
+
+
+def test_what_is_new_is_counted_up_to_a_number(
+    database: Database, clock: FrozenClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page: calls of which more was said than a page holds, and calls of no use, too."""
+    monkeypatch.setattr(curate, "_PAGE", 2)
+    began = clock.now()
+    with database.write() as unit:
+        for texts in ("old", " ", "one", "two", "three"):
+            clock.advance(1)
+            call = _call(unit, clock, texts)
+            for number in range({"one": 7, "two": 2}.get(texts, 1)):
+                _say(unit, clock, call, "good", author=f"ann {number}")
+        _say(unit, clock, new_id(), "good")
+        _say(unit, clock, _call(unit, clock, "x", task_revision=OTHER.revision), "mixed")
+        _say(unit, clock, _call(unit, clock, "another task", task="tone"), "good")
+    _import(database, tmp_path, [{"text": "fit", "label": "good"}])
+    with database.read() as unit:
+        found = [count_new(unit, SPEC, most=most) for most in (1, 3, 4, 5, 100)]
+        later = count_new(unit, SPEC, after=began + timedelta(seconds=2), most=100)
+        none = count_new(unit, SPEC, after=clock.now() + timedelta(days=1), most=100)
+    assert (found, later, none) == ([1, 3, 4, 5, 5], 3, 0)
 
 
 def test_authors_are_weighed_and_truth_outweighs_them(

@@ -55,7 +55,7 @@ class Proposals:
         """What is next for a task; nothing is changed."""
         declared, now = self.declared(spec), self.clock.now()
         rules = rules_of(declared)
-        learning = facts.learning(unit, spec, declared.training.recipe)
+        learning = facts.learning(unit, spec, declared.training.recipe, rules.counted)
         proposed = tuple(open_of(unit, spec.name))
         fates = ((one, _fate(unit, spec, one)) for one in proposed)
         return Outlook(

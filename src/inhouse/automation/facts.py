@@ -51,8 +51,8 @@ _WORDS: Final = {
 _JOBS: Final = 1000
 
 
-def learning(unit: ReadUnit, spec: TaskSpec, recipe: str) -> Learning:
-    """What is known of a task's training."""
+def learning(unit: ReadUnit, spec: TaskSpec, recipe: str, most: int) -> Learning:
+    """What is known of a task's training; new examples are counted up to ``most``."""
     fault = _fault(spec, recipe)
     if fault:
         return Learning(fault=fault)
@@ -69,11 +69,12 @@ def learning(unit: ReadUnit, spec: TaskSpec, recipe: str) -> Learning:
     pending = _WORDS[proposal.state] if proposal and proposal.state in _PENDING else ""
     is_free = not pending and (last is None or RUNS.is_final(last.status))
     newest = max(((one.created_at, one.id) for one in (last, proposal) if one), default=None)
+    after = max(since, default=None)
     return Learning(
         pending=pending,
         trained=learned is not None,
         settled_at=max(moments, default=None),
-        new=count_new(unit, spec, after=max(since, default=None)) if is_free else 0,
+        new=count_new(unit, spec, after=after, most=most) if is_free else 0,
         failures=_failures(made),
         last=_last(last),
         drift=_drifted(unit, spec),

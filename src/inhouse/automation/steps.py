@@ -32,6 +32,8 @@ class ProposalState(StrEnum):
     EXPIRED = "expired"
 
 
+_MOST_COUNTED: Final = 1000
+
 PROPOSALS: Final = Transitions(
     "proposal",
     {
@@ -82,6 +84,11 @@ class Rules:
     retrain_on_drift: bool = True
     min_interval_s: float = 3600.0
     min_gain: float = 0.05
+
+    @property
+    def counted(self) -> int:
+        """As many new examples are counted; that there are more changes nothing."""
+        return self.retrain_after or _MOST_COUNTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

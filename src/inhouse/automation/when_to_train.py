@@ -38,7 +38,8 @@ class Learning:
     ``fault``: why it cannot be trained at all. ``pending``: a proposal that has not ended, in
     words. ``trained``: a run of this revision of the task was made (a cancelled one too; one that
     failed not). ``settled_at``: when it was trained, or training was declined, last. ``new``:
-    examples since the snapshot of that run, or since then. ``failures``: failed runs in a row.
+    examples since the snapshot of that run, or since then; ``Rules.counted`` of them at most.
+    ``failures``: failed runs in a row.
     ``newest``: id of the newest run or proposal to train.
     """
 
@@ -82,18 +83,18 @@ def _trigger(found: Learning, rules: Rules, now: datetime) -> str:
     enough = rules.retrain_after
     if enough and found.new >= enough:
         if not found.trained:
-            return f"{found.new} examples and no own model yet (retrain_after {enough})"
-        return f"{found.new} new examples{_since(found)} (retrain_after {enough})"
+            return f"{_number(found, rules)} examples and no own model yet (retrain_after {enough})"
+        return f"{_number(found, rules)} new examples{_since(found)} (retrain_after {enough})"
     if not found.trained or found.settled_at is None or not found.new:
         return ""
     drift, began = found.drift, found.last.created_at if found.last else found.settled_at
     if rules.retrain_on_drift and drift and drift.at > max(began, found.settled_at):
         far = {"inputs": drift.inputs, "outputs": drift.outputs}
         said = ", ".join(f"{name} {value:.3g}" for name, value in far.items() if value is not None)
-        return f"drift on {_moment(drift.at)} ({said}), {found.new} new examples"
+        return f"drift on {_moment(drift.at)} ({said}), {_number(found, rules)} new examples"
     if rules.retrain_days and now - found.settled_at >= timedelta(days=rules.retrain_days):
         days = (now - found.settled_at) / timedelta(days=1)
-        return f"{days:.0f} days{_since(found)}, {found.new} new examples"
+        return f"{days:.0f} days{_since(found)}, {_number(found, rules)} new examples"
     return ""
 
 
@@ -101,7 +102,11 @@ def _missing(found: Learning, rules: Rules) -> str:
     if not found.new:
         return f"nothing new to learn from{_since(found)}"
     of = f" of {rules.retrain_after}" if rules.retrain_after else ""
-    return f"{found.new}{of} new examples{_since(found)}"
+    return f"{_number(found, rules)}{of} new examples{_since(found)}"
+
+
+def _number(found: Learning, rules: Rules) -> str:
+    return f"at least {found.new}" if found.new >= rules.counted else f"{found.new}"
 
 
 def _since(found: Learning) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
 
 from inhouse.core.errors import Invalid
 from inhouse.datasets.dedupe import normalise
@@ -31,6 +31,7 @@ _interaction = table_of(Interaction)
 _imported = table_of(ImportedExample)
 _GROUP_TAGS = ("group", "document")
 _CHUNK = 1000
+_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,23 +58,22 @@ def collect(
     return Curated(examples=tuple(examples), dropped=dict(dropped))
 
 
-def count_new(unit: ReadUnit, spec: TaskSpec, *, after: datetime | None = None) -> int:
+def count_new(unit: ReadUnit, spec: TaskSpec, *, after: datetime | None = None, most: int) -> int:
     """How many calls got a usable correction or outcome after a moment, and how many examples were
-    imported since; from the beginning without one. Counts what ``collect`` would use."""
+    imported since; from the beginning without one. Counts what ``collect`` would use, up to
+    ``most``."""
     dropped: Counter[str] = Counter()
-    said = groupby(
-        _statements(unit, spec, None, None, said_after=after), lambda row: row.interaction_id
-    )
     count = 0
-    for _, rows in said:
-        about = list(rows)
+    for about in _calls_said(unit, spec, after):
         if _refusal(spec, about[0]) is None:
             count += any(True for _ in _votes(spec, about, dropped))
+            if count >= most:
+                return most
     row = _imported.c
     imported = [row.task == spec.name, row.task_revision == spec.revision]
     if after is not None:
         imported.append(row.created_at > after)
-    return count + _count(unit, *imported)
+    return min(most, count + _count(unit, *imported))
 
 
 def count_authors(unit: ReadUnit, examples: Sequence[Example]) -> int:
@@ -114,7 +114,8 @@ def _from_feedback(
     dropped: Counter[str],
 ) -> Iterator[Example]:
     salt = salt_of(unit)
-    for _, rows in groupby(_statements(unit, spec, since, until), lambda row: row.interaction_id):
+    statements = unit.execute(_said(spec, since, until))
+    for _, rows in groupby(statements, lambda row: row.interaction_id):
         said = list(rows)
         reason = _refusal(spec, said[0])
         if reason is not None:
@@ -125,19 +126,36 @@ def _from_feedback(
             yield _corrected(spec, said[0], votes, salt)
 
 
-def _statements(
-    unit: ReadUnit,
+def _calls_said(unit: ReadUnit, spec: TaskSpec, after: datetime | None) -> Iterator[list[Row[Any]]]:
+    """What was said after a moment about each call of this revision of a task, some hundred
+    statements at a time."""
+    mine = _interaction.c.task_revision == spec.revision
+    statement, page = _said(spec, None, None, said_after=after).where(mine), _PAGE
+    read = statement
+    while rows := unit.execute(read.limit(page)).all():
+        calls = [list(about) for _, about in groupby(rows, lambda row: row.interaction_id)]
+        is_all = len(rows) < page
+        if not is_all and len(calls) == 1:
+            page *= 2
+            continue
+        yield from calls if is_all else calls[:-1]
+        if is_all:
+            return
+        read = statement.where(_feedback.c.interaction_id > calls[-2][0].interaction_id)
+
+
+def _said(
     spec: TaskSpec,
     since: datetime | None,
     until: datetime | None,
     *,
     said_after: datetime | None = None,
-) -> Iterable[Row[Any]]:
+) -> Select[Any]:
     """Statements about this task's calls, and those whose call is not recorded, by interaction."""
     later = [] if said_after is None else [_feedback.c.created_at > said_after]
     when = func.coalesce(_interaction.c.created_at, _feedback.c.created_at)
     joined = _feedback.outerjoin(_interaction, _feedback.c.interaction_id == _interaction.c.id)
-    statement = (
+    return (
         select(
             _feedback.c.id.label("feedback_id"),
             _feedback.c.interaction_id,
@@ -161,7 +179,6 @@ def _statements(
         )
         .order_by(_feedback.c.interaction_id, _feedback.c.created_at, _feedback.c.id)
     )
-    return unit.execute(statement)
 
 
 def _between(
