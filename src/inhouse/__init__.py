@@ -44,14 +44,14 @@ The way of a correction into a served model:
 And back: monitoring.lineage follows a served answer to its version, run, snapshot, examples and
 calls; monitoring.erasure deletes a subject's data along the same links.
 
-Around them: ``core`` (ids, time, errors, hashing), ``settings`` (inhouse.toml), ``notify``
-(channels that tell people), ``db`` and ``migrations`` (one schema, two databases), ``tasks`` (what
-can be asked), ``serving`` (references to open backends), ``jobs`` (background work with leases),
-``rollout`` (when a candidate may have more traffic, decided from evidence), ``monitoring``
-(figures, drift, readiness, independence, lineage, erasure), ``bootstrap`` (wires all of it),
-``call_path`` (wires what a call passes), ``reload`` (follows inhouse.toml), and the edges: ``api``
-(HTTP), ``dashboard`` (the pages), ``client`` (the SDK), ``cli`` (the command line). ``testing`` is
-for those who extend it.
+Around them: ``core`` (ids, time, errors, hashing, log lines), ``settings`` (inhouse.toml),
+``notify`` (channels that tell people), ``db`` and ``migrations`` (one schema, two databases),
+``tasks`` (what can be asked), ``serving`` (references to open backends), ``jobs`` (background work
+with leases), ``rollout`` (when a candidate may have more traffic, decided from evidence),
+``monitoring`` (figures, drift, readiness, independence, lineage, erasure), ``bootstrap`` (wires all
+of it), ``call_path`` (wires what a call passes), ``reload`` (follows inhouse.toml), and the edges:
+``api`` (HTTP), ``dashboard`` (the pages), ``client`` (the SDK), ``cli`` (the command line).
+``testing`` is for those who extend it.
 """
 
 __version__ = "0.1.0"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import secrets
 
-import structlog
 from sqlalchemy.exc import StatementError
 
 from inhouse.core.clock import Clock
 from inhouse.core.ids import new_id
+from inhouse.core.log import Log
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.tables import Meta
 from inhouse.db.unit import Database
@@ -27,7 +27,7 @@ from inhouse.serving.backends import Backends
 from inhouse.settings import LimitSettings, Settings
 from inhouse.tasks.catalog import Catalog
 
-_log = structlog.get_logger("inhouse")
+_log = Log("inhouse")
 
 
 class CallPath:

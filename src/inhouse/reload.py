@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import structlog
 from prometheus_client import Counter, Gauge
 
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError
+from inhouse.core.log import Log
 from inhouse.settings import FILE_NAME, Settings, load_settings
 
 EVERY_S: Final = 0.5
@@ -32,7 +32,7 @@ RELOADS = Counter(
 INVALID = Gauge(
     "inhouse_settings_invalid", "1 while inhouse.toml holds an error and older settings serve."
 )
-_log = structlog.get_logger("inhouse.settings")
+_log = Log("inhouse.settings")
 _Seen = tuple[tuple[str, int, int], ...]
 
 

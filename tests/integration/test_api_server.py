@@ -198,7 +198,7 @@ def test_a_body_that_is_not_declared_as_json_is_refused(server: ServerHandle) ->
 
 
 def test_an_unforeseen_error_is_a_problem_without_details(
-    server: ServerHandle, app: App, capfd: pytest.CaptureFixture[str]
+    server: ServerHandle, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.database.engine.dispose()
     (app.settings.state / "inhouse.db").rename(app.settings.state / "away.db")
@@ -208,7 +208,7 @@ def test_an_unforeseen_error_is_a_problem_without_details(
     (app.settings.state / "away.db").rename(app.settings.state / "inhouse.db")
     app.database.engine.dispose()
     assert (found, problem["code"]) == (500, "internal")
-    logged = "".join(capfd.readouterr())
+    logged = caplog.text + str([vars(line) for line in caplog.records])
     assert "no such table" in logged
     assert "secret" not in json.dumps(problem) + logged
 

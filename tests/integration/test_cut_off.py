@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 import time
@@ -18,7 +19,6 @@ from urllib.request import Request, urlopen
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
-from structlog.testing import capture_logs
 
 from inhouse.api.serve import serve_in_thread
 from inhouse.bootstrap import bootstrap
@@ -140,13 +140,18 @@ def series(url: str, name: str) -> float:
 @pytest.mark.postgres
 @pytest.mark.parametrize("policy", ["answer", "refuse"])
 def test_a_server_without_its_database_goes_on_and_says_so(
-    relay: tuple[Relay, str], tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch
+    relay: tuple[Relay, str],
+    tmp_path: Path,
+    policy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "inhouse")
     monkeypatch.setattr(alerts, "EVERY_S", 0.05)
     monkeypatch.setattr(alerts, "AWAY", timedelta(seconds=0.1))
     wire, database = relay
     script = {"first": "neutral", "second": "positive", "third": "negative"}
-    with ScriptedUpstream(script) as upstream, WebhookServer() as hook, capture_logs() as lines:
+    with ScriptedUpstream(script) as upstream, WebhookServer() as hook:
         declared = TOML.format(
             database=database, policy=policy, upstream=upstream.base_url, hook=hook.url
         )
@@ -188,7 +193,8 @@ def test_a_server_without_its_database_goes_on_and_says_so(
         app.database.close()
     assert {one.model_version for one in answers} == {"up/second"}
     assert {one.interaction_id for one in answers} <= stored
-    said_so = [one["event"] for one in lines if one.get("kept", one.get("read")) == "routes"]
+    lines = [(line.message, vars(line).get("values", {})) for line in caplog.records]
+    said_so = [event for event, said in lines if said.get("kept", said.get("read")) == "routes"]
     assert said_so == ["cut off from the database", "the database answers again"]
 
 

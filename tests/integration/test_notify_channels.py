@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from inhouse.cli.main import app as cli
@@ -162,13 +161,12 @@ def channel(**fields: object) -> NotifySettings:
     return NotifySettings(channels={"ops": ChannelSettings(**fields)})  # type: ignore[arg-type]
 
 
-def test_without_a_channel_the_log_hears() -> None:
+def test_without_a_channel_the_log_hears(caplog: pytest.LogCaptureFixture) -> None:
     assert list(open_channels(NotifySettings())) == ["log"]
-    with capture_logs() as lines:
-        open_channels(NotifySettings())["log"].send(NOTICE)
-    assert [(one["event"], one["log_level"], one["code"]) for one in lines] == [
-        ("alert raised", "error", "breaker-open")
-    ]
+    open_channels(NotifySettings())["log"].send(NOTICE)
+    (line,) = caplog.records
+    assert (line.levelname, line.message) == ("ERROR", "alert raised")
+    assert vars(line)["values"]["code"] == "breaker-open"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

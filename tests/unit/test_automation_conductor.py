@@ -465,15 +465,14 @@ def test_of_two_conductors_one_acts(database: Database, clock: FrozenClock, tmp_
 
 
 def test_a_database_that_is_gone_is_survived(
-    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    world: World, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     empty = Database(f"sqlite:///{tmp_path / new_id()}.db")
     conductor = Conductor(empty, world.proposals)
     assert conductor.tick() == []
     assert conductor.tick() == []
     empty.close()
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("automation stands still") == 1
+    assert caplog.messages.count("automation stands still") == 1
 
 
 def test_a_thread_looks_again_and_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 from sqlalchemy import insert, update
-from structlog.testing import capture_logs
 
 from inhouse.core.errors import BackendError, Exhausted
 from inhouse.core.ids import KeyId
@@ -265,12 +264,13 @@ def test_warn_lets_everything_through_and_says_so(setting: Setting) -> None:
     assert metrics.WARNED.labels("server", "cost_per_day")._value.get() == before + 3
 
 
-def test_a_share_of_a_day_brings_a_warning_and_one_line_in_the_log(setting: Setting) -> None:
+def test_a_share_of_a_day_brings_a_warning_and_one_line_in_the_log(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
     key = setting.key(LimitSettings(requests_per_day=6, warn_at=0.5))
-    with capture_logs() as log:
-        warnings = [setting.limiter.admit(key).warnings for _ in range(6)]
-        for _ in range(3):
-            refused(setting.limiter, key)
+    warnings = [setting.limiter.admit(key).warnings for _ in range(6)]
+    for _ in range(3):
+        refused(setting.limiter, key)
     assert warnings == [
         (),
         (),
@@ -279,10 +279,10 @@ def test_a_share_of_a_day_brings_a_warning_and_one_line_in_the_log(setting: Sett
         ("key news: 83 % of requests_per_day used",),
         ("key news: 100 % of requests_per_day used",),
     ]
-    about = {"scope": "key", "name": "news", "limit": "requests_per_day", "log_level": "warning"}
-    assert log == [
-        {"event": "limit nearly used up", **about},
-        {"event": "limit used up", **about},
+    about = {"scope": "key", "name": "news", "limit": "requests_per_day"}
+    assert [(line.levelname, line.message, vars(line)["values"]) for line in caplog.records] == [
+        ("WARNING", "limit nearly used up", about),
+        ("WARNING", "limit used up", about),
     ]
 
 

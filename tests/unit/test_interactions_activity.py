@@ -26,7 +26,8 @@ from inhouse.interactions.filters import Facets, Span
 from inhouse.interactions.insert import Inserts, Repeated, insert
 from inhouse.interactions.record import InteractionRecord
 from inhouse.interactions.tables import Activity, Interaction
-from inhouse.migrations.upgrade import configuration, upgrade
+from inhouse.migrations.migrate import configuration
+from inhouse.migrations.upgrade import upgrade
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _table = table_of(Activity)

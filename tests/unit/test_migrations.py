@@ -14,8 +14,9 @@ from sqlalchemy.engine import make_url
 
 from inhouse.core.errors import Conflict
 from inhouse.db.unit import Database
+from inhouse.migrations.migrate import configuration, revisions
 from inhouse.migrations.schema import metadata
-from inhouse.migrations.upgrade import configuration, upgrade
+from inhouse.migrations.upgrade import NEWEST, revision, upgrade
 from inhouse.rollout import experiment_records, records
 
 
@@ -43,6 +44,14 @@ def test_the_migrations_make_what_the_tables_declare(empty: Database) -> None:
     with empty.read() as unit:
         context = MigrationContext.configure(unit, opts={"compare_type": True})
         assert compare_metadata(context, metadata()) == []
+
+
+def test_a_start_knows_the_newest_revision_without_reading_the_migrations(empty: Database) -> None:
+    with empty.read() as unit:
+        assert revision(unit) is None
+    upgrade(empty)
+    with empty.read() as unit:
+        assert revision(unit) == NEWEST == revisions()[0]
 
 
 def test_a_database_of_a_newer_inhouse_is_left_alone(empty: Database) -> None:

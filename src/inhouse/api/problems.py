@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import msgspec
-import structlog
 from sqlalchemy.exc import StatementError
 
 from inhouse.client.models import OpenAIError, OpenAIErrorBody, Problem
 from inhouse.core.errors import BackendError, Exhausted, InhouseError, Invalid, Unavailable
+from inhouse.core.log import Log
 
 Headers = list[tuple[bytes, bytes]]
 CALL: Final = "inhouse.call"
 """Where a request's scope holds the id of the interaction that it became."""
 
-_log = structlog.get_logger("inhouse.api")
+_log = Log("inhouse.api")
 _OPENAI_ROUTES = ("/v1/chat/", "/v1/models", "/v1/decisions", "/v1/embeddings")
 _OPENAI_TYPES = {
     401: "authentication_error",
@@ -74,8 +73,7 @@ def unexpected(error: Exception, scope: Mapping[str, Any]) -> InhouseError:
     local variables nor the parameters of a statement."""
     if isinstance(error, StatementError):
         error.hide_parameters = True
-    trace = "".join(traceback.format_exception(error))
-    _log.error("unexpected error", path=scope["path"], exception=trace)
+    _log.unforeseen("unexpected error", error, path=scope["path"])
     return InhouseError(
         "something went wrong inside the server",
         hint="its log has the details; inputs are never in it",

@@ -51,8 +51,8 @@ def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None
 def _spare_what_stays() -> None:
     """Have the collector of garbage leave alone what was loaded, which stays, and look less often:
     the hot path makes few cycles, and a look at everything would stop all calls for 50 ms."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
 
 

@@ -12,13 +12,12 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from inhouse.automation import chores, records
 from inhouse.automation.carry import Proposals, open_of
 from inhouse.automation.records import ACTOR, ProposalRecord
 from inhouse.automation.steps import Verb
 from inhouse.core.errors import Conflict, InhouseError, Invalid, NotFound
+from inhouse.core.log import Log
 from inhouse.db.unit import Database, WriteUnit
 from inhouse.jobs.pause import paused
 from inhouse.tasks.spec import TaskSpec
@@ -31,7 +30,7 @@ _AGAIN: Final = (
     *("proposal-state", "proposal-outdated", "jobs-paused"),
 )
 """Somebody else was first: the next look sees what they did."""
-_log = structlog.get_logger("inhouse")
+_log = Log("inhouse")
 
 
 class Conductor:

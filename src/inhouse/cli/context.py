@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from inhouse.bootstrap import App
     from inhouse.store.store import ModelStore
 
@@ -20,7 +20,13 @@ class Context:
     """One invocation of the command line."""
 
     folder: Path
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+
+    @cached_property
+    def console(self) -> Console:
+        """Where tables and progress are drawn."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=True)
 
     @cached_property
     def app(self) -> App:

@@ -148,19 +148,18 @@ def _is_ours(address: Any) -> bool:
 
 def _database(settings: Settings) -> Check:
     """Whether it answers; its schema is brought up to date, as by every command."""
-    from alembic.runtime.migration import MigrationContext
     from sqlalchemy.exc import SQLAlchemyError
 
     from inhouse.core.errors import InhouseError
     from inhouse.db.unit import Database
-    from inhouse.migrations.upgrade import upgrade
+    from inhouse.migrations.upgrade import revision, upgrade
 
     try:
         database = Database(settings.database_url)
         try:
             upgrade(database)
             with database.read() as unit:
-                revision = MigrationContext.configure(unit).get_current_revision()
+                found = revision(unit)
         finally:
             database.close()
     except InhouseError as error:
@@ -169,7 +168,7 @@ def _database(settings: Settings) -> Check:
         said = str(getattr(error, "orig", error))
         return Check("database", FAILED, said, "see database.url in inhouse.toml")
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
-    return Check("database", OK, f"{kind} answers, its schema is current ({revision})")
+    return Check("database", OK, f"{kind} answers, its schema is current ({found})")
 
 
 def _store(app: App) -> Check:

@@ -24,7 +24,6 @@ from inhouse.dashboard import (
     versions,
 )
 from inhouse.dashboard.access import Door, Failures
-from inhouse.dashboard.markup import open_templates
 from inhouse.dashboard.session import Sessions
 from inhouse.dashboard.shell import Site, read_secret
 from inhouse.reload import Reloading
@@ -54,7 +53,6 @@ def mount(control: FastAPI, app: App, reloading: Reloading) -> Site:
     site = Site(
         app=app,
         reloading=reloading,
-        templates=open_templates(),
         door=Door(app.keys, Sessions(app.database, app.keys, app.clock)),
         failures=Failures(app.clock),
         secret=read_secret(app.database),

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, cast, func, select
-from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy import JSON, ColumnElement, Row, Select, cast, func, select
 
 from inhouse.datasets.tables import SnapshotExample
 from inhouse.db.dialects import table_of

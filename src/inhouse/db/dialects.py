@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Insert, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from inhouse.db.base import Base
 from inhouse.db.unit import ReadUnit, WriteUnit
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 
 def table_of(model: type[Base]) -> Table:
@@ -22,9 +25,7 @@ def table_of(model: type[Base]) -> Table:
 
 def insert_ignore(unit: ReadUnit, model: type[Base]) -> Insert:
     """INSERT ... ON CONFLICT DO NOTHING."""
-    if unit.dialect.name == "postgresql":
-        return postgresql.insert(table_of(model)).on_conflict_do_nothing()
-    return sqlite.insert(table_of(model)).on_conflict_do_nothing()
+    return _insert(unit, model).on_conflict_do_nothing()
 
 
 def upsert(
@@ -32,6 +33,14 @@ def upsert(
 ) -> None:
     """Insert a row, or update the one with the same keys."""
     changed = {name: value for name, value in values.items() if name not in keys}
-    dialect = postgresql if unit.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table_of(model)).values(**values)
+    statement = _insert(unit, model).values(**values)
     unit.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed))
+
+
+def _insert(unit: ReadUnit, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """The INSERT of the database's dialect."""
+    if unit.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - 2.5 MB, where it is used
+
+        return postgresql.insert(table_of(model))
+    return sqlite.insert(table_of(model))

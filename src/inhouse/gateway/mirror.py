@@ -11,16 +11,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import InhouseError
+from inhouse.core.log import Log
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
 
 EVERY_S: Final = 0.25
-_log = structlog.get_logger("inhouse")
+_log = Log("inhouse")
 T = TypeVar("T")
 
 

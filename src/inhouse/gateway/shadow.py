@@ -11,11 +11,10 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-import structlog
-
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Unavailable
 from inhouse.core.ids import new_id
+from inhouse.core.log import Log
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
 from inhouse.gateway.breakers import Breakers
@@ -33,7 +32,7 @@ MOST: Final = 8
 DRAIN_S: Final = 2.0
 """How long copies may go on when the server stops."""
 _DROPPED: Final = "dropped"
-_log = structlog.get_logger("inhouse")
+_log = Log("inhouse")
 
 
 class Target(NamedTuple):

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from inhouse.core.clock import Clock
 from inhouse.core.errors import InhouseError
+from inhouse.core.log import Log
 from inhouse.core.states import JobStatus
 from inhouse.db.unit import Database
 from inhouse.jobs import metrics, queue
@@ -31,7 +30,7 @@ from inhouse.jobs.handler import (
 )
 from inhouse.jobs.queue import JobRecord
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +147,8 @@ class Worker:
         """Whether there was a job; a database that does not answer counts as no job."""
         try:
             return self.run_next() is not None
-        except Exception:  # noqa: BLE001  the boundary of a worker's thread: it must not die
-            _log.exception("worker-failed", worker=self.name)
+        except Exception as error:  # noqa: BLE001  a worker's thread must not die
+            _log.unforeseen("worker-failed", error, worker=self.name)
             return False
 
     def _claim(self, job_id: str | None) -> JobRecord | None:
@@ -176,8 +175,8 @@ class Worker:
                 for lost in queue.release_lost(unit, self._handlers.keys(), at=now):
                     _log.warning("job-lost", job=lost.id, name=lost.name, status=lost.status)
                     tell(unit, self._handlers, lost, now)
-        except Exception:  # noqa: BLE001  a follower that fails must not keep other jobs waiting
-            _log.exception("release-failed", worker=self.name)
+        except Exception as error:  # noqa: BLE001  other jobs must not wait for it
+            _log.unforeseen("release-failed", error, worker=self.name)
 
     def _keep(self, context: JobContext, done: threading.Event) -> None:
         """Renew the lease and look for a wish to cancel until the job ends."""
@@ -188,8 +187,8 @@ class Worker:
                 if self._clock.monotonic() - renewed >= self._timing.heartbeat_s:
                     renewed = self._clock.monotonic()
                     self._renew(context)
-            except Exception:  # noqa: BLE001  the boundary of the keeper: the next round tries again
-                _log.exception("heartbeat-failed", job=context.record.id)
+            except Exception as error:  # noqa: BLE001  the next round tries again
+                _log.unforeseen("heartbeat-failed", error, job=context.record.id)
 
     def _look(self, context: JobContext) -> None:
         with self._database.read() as unit:
@@ -236,7 +235,7 @@ class Worker:
     def _failed(self, context: JobContext, error: Exception) -> JobRecord | None:
         job, now = context.record, self._clock.now()
         if not isinstance(error, InhouseError):
-            _log.error("job-failed", job=job.id, name=job.name, exc_info=error)
+            _log.unforeseen("job-failed", error, job=job.id, name=job.name)
         delay = retry_delay(error, job.attempts, self._timing.backoff_s)
         if context.stop_reason is StopReason.CANCEL:
             delay = None

@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import InhouseError
 from inhouse.core.ids import new_id
+from inhouse.core.log import Log
 from inhouse.db.unit import Database
 from inhouse.interactions.hours import HOUR, hour_floor
 from inhouse.monitoring import alert_records as records
@@ -47,7 +47,7 @@ AWAY: Final = timedelta(seconds=5)
 """A database that fails for less is waited for."""
 _LAST_WORDS_S: Final = 5.0
 _FAULTS: Final = (InhouseError, SQLAlchemyError, OSError, ValueError)
-_log = structlog.get_logger("inhouse")
+_log = Log("inhouse")
 
 
 class Telling(NamedTuple):
@@ -264,7 +264,7 @@ class Alerter:
                 self.tick()
             except Exception as error:  # noqa: BLE001 the thread outlives every error
                 if not failing:
-                    _log.exception("alerts are not looked at", exc_info=error)
+                    _log.unforeseen("alerts are not looked at", error)
                 failing = True
             else:
                 failing = False

@@ -6,9 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-import structlog
-
 from inhouse.core.errors import InhouseError
+from inhouse.core.log import Log
 from inhouse.monitoring import metrics
 from inhouse.notify.base import Notice, Notifier
 
@@ -16,7 +15,7 @@ LONGEST_S: Final = 100.0
 """A channel that takes longer has failed: three tries of 30 s each, and pauses."""
 MOST: Final = 8
 """Notices that may be under way."""
-_log = structlog.get_logger("inhouse")
+_log = Log("inhouse")
 Results = Mapping[str, str | None]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import structlog
-
+from inhouse.core.log import Log
 from inhouse.notify.base import Notice
 
-_log = structlog.get_logger("inhouse.alerts")
+_log = Log("inhouse.alerts")
 _METHODS: Final = {"bad": "error", "warn": "warning"}
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-import structlog
-
 from inhouse.core.clock import Clock
+from inhouse.core.log import Log
 from inhouse.db.unit import Database
 from inhouse.jobs.pause import paused
 from inhouse.rollout import records
@@ -23,7 +22,7 @@ from inhouse.tasks.catalog import Catalog
 
 EVERY_S: Final = 0.5
 LEASE: Final = timedelta(seconds=10)
-_log = structlog.get_logger("inhouse")
+_log = Log("inhouse")
 
 
 class Controller:

@@ -16,15 +16,15 @@ from types import TracebackType
 from typing import Final, Self
 
 import msgspec
-import structlog
 
 from inhouse.core.errors import NotFound
 from inhouse.core.ids import new_id
+from inhouse.core.log import Log
 from inhouse.store.durable import ensure_folder, replace_file
 from inhouse.store.layout import Layout
 from inhouse.store.owner import Owner, gone, this_process
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 LEASE_S: Final = 120.0
 _RENEW_S: Final = 30.0
 

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-import structlog
 
 from inhouse.core.errors import NotFound
 from inhouse.core.hashing import canonical_json
 from inhouse.core.ids import new_id
+from inhouse.core.log import Log
 from inhouse.core.references import NAME
 from inhouse.store import metrics
 from inhouse.store.durable import ensure_folder, replace_file, sync
 from inhouse.store.examine import Finding
 from inhouse.store.layout import VERSION, Layout
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 _MOST_FINDINGS = 20
 _TRANSIENT = frozenset({"unreadable"})
 

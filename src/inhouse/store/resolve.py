@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
-
 from inhouse.core.errors import Corrupt, NotFound
+from inhouse.core.log import Log
 from inhouse.store import metrics
 from inhouse.store.examine import Digests, examine
 from inhouse.store.layout import VERSION, Layout
@@ -17,7 +16,7 @@ from inhouse.store.publish import Published
 from inhouse.store.quarantine import marked, note
 from inhouse.store.refs import CURRENT, moves, read_ref, ref_names
 
-_log = structlog.get_logger(__name__)
+_log = Log(__name__)
 _HINT = "`inhouse store restore` takes it from a backup; docs/runbooks/store-corruption.md has more"
 
 

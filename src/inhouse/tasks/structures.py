@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-import jsonschema_rs
 import msgspec
 
 from inhouse.core.errors import Invalid
@@ -45,7 +44,7 @@ def check_schema(schema: Any) -> dict[str, Any]:
             raise _refused(f"schema: {CLAMP} is true, beside minimum and maximum")
     try:
         _validator(canonical_json(plain))
-    except (ValueError, jsonschema_rs.ReferencingError) as error:
+    except ValueError as error:
         raise _refused(f"schema: {_reason(error)}") from None
     in_order: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
     return in_order
@@ -133,7 +132,13 @@ def _candidates(schema: Mapping[str, Any], value: Any) -> Iterator[dict[str, Any
 
 @lru_cache(maxsize=64)
 def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.validator_for(msgspec.json.decode(schema), retriever=_nothing_outside)
+    """Raises ValueError for what is no JSON Schema."""
+    import jsonschema_rs  # noqa: PLC0415 - 3 MB, for tasks with a schema
+
+    try:
+        return jsonschema_rs.validator_for(msgspec.json.decode(schema), retriever=_nothing_outside)
+    except jsonschema_rs.ReferencingError as error:
+        raise ValueError(str(error)) from None
 
 
 def _nothing_outside(uri: str) -> Any:

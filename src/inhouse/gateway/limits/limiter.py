@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-import structlog
-
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Exhausted
+from inhouse.core.log import Log
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway.keys import Key, KeyRing
 from inhouse.gateway.limits import metrics
@@ -42,7 +41,7 @@ from inhouse.settings import LimitSettings
 LONGEST_WAIT_S: Final = 10.0
 SETTLES_S: Final = 10.0
 """How long calls that were not counted, because nothing was limited, may take to be recorded."""
-_log = structlog.get_logger("inhouse.limits")
+_log = Log("inhouse.limits")
 
 
 class Admission(NamedTuple):
