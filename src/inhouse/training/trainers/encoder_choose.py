@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _RESAMPLES = 200
 """Enough for a standard error (Efron and Tibshirani 1993)."""
+_LARGEST_GAIN = 2.0
+"""A correlation can rise from -1 to 1."""
 Look = Callable[["Net"], Mapping[str, float]]
 
 
@@ -63,7 +65,12 @@ def cross_validate(
     answers = [np.concatenate(each) for each in zip(*by_fold, strict=True)]
     found = [round(data.figure(held, each), 6) for each in answers]
     best = found.index(max(found[1:]), 1)
-    error = gain_error(data, held, answers[0], answers[best], seed)
+
+    def gain(places: Sequence[int]) -> float:
+        rows, at = [held[place] for place in places], list(places)
+        return data.figure(rows, answers[best][at]) - data.figure(rows, answers[0][at])
+
+    error = gain_error([data.groups[row] for row in held], gain, seed)
     epochs = best if found[best] - found[0] > error else 0
     about = {
         "epochs": float(epochs),
@@ -83,21 +90,20 @@ def head_of(spec: TaskSpec, data: Data, vectors: Any, part: Part) -> Head:
     return start_head(spec, vectors[rows], data.targets[rows], data.weights[rows])
 
 
-def gain_error(data: Data, held: Sequence[int], start: Any, tuned: Any, seed: int) -> float:
-    """The standard error of what fine-tuning gains on the rows held out. That of a single group is
-    not known, and taken as larger than any gain."""
+def gain_error(groups: Sequence[str], gain: Callable[[Sequence[int]], float], seed: int) -> float:
+    """The standard error of a gain, by a bootstrap over the groups. ``gain`` takes positions in
+    ``groups``. That of a single group is not known, and taken as larger than any gain."""
     members: dict[str, list[int]] = {}
-    for place, row in enumerate(held):
-        members.setdefault(data.groups[row], []).append(place)
-    if len(members) < 2:
-        return 2.0
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    if len(members) == 1:
+        return _LARGEST_GAIN
     rng = random.Random(derived_seed(seed, "gain"))
-    names, gains = list(members), []
-    for _ in range(_RESAMPLES):
-        drawn = [place for name in rng.choices(names, k=len(names)) for place in members[name]]
-        rows = [held[place] for place in drawn]
-        gains.append(data.figure(rows, tuned[drawn]) - data.figure(rows, start[drawn]))
-    return statistics.stdev(gains)
+    names = list(members)
+    drawn = [rng.choices(names, k=len(names)) for _ in range(_RESAMPLES)]
+    return statistics.stdev(
+        gain([place for name in some for place in members[name]]) for some in drawn
+    )
 
 
 def _figures(

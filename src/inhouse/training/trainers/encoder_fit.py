@@ -23,6 +23,7 @@ import torch
 from inhouse.tasks.spec import TaskKind
 from inhouse.training.trainers.base import TrainingFailed, Work, curve_point
 from inhouse.training.trainers.encoder_net import PREDICT_BATCH, Net, optimiser
+from inhouse.training.trainers.encoder_settings import READING
 from inhouse.training.trainers.encoder_texts import Texts, Window, batches, derived_seed
 
 FINAL = "final"
@@ -31,8 +32,6 @@ _POINTS = 60
 _CLIP = 1.0
 _SHARE = 95.0
 """Of 100 steps of progress, what the fitting takes."""
-_READING = 1 / 3
-"""What it takes to read a window, of what it takes to learn from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +88,7 @@ class Fitting:
         self._began = time.monotonic()
         self._last: dict[str, Any] = {}
         self._total = self._done = self._resumed = 0.0
-        self._reading = _READING * sum(map(len, data.texts.windows))
+        self._reading = READING * sum(map(len, data.texts.windows))
 
     def plan(self, parts: Sequence[Part]) -> None:
         """Say what there is to do, for the progress."""
