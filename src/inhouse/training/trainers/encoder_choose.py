@@ -115,7 +115,7 @@ def _figures(
     targets = data.targets[list(held)]
     if spec.kind is TaskKind.SCORE:
         truth = [{"value": float(value)} for value in targets]
-        return 1.0, figures(spec, outputs(spec, answers), truth)
+        return 1.0, figures(spec, outputs_of(spec, answers), truth)
     rows = Rows(
         vectors=np.zeros((len(held), 0)),
         targets=targets,
@@ -128,7 +128,7 @@ def _figures(
     return temperature, {**choice_figures(spec, cooled, rows), **told}
 
 
-def outputs(spec: TaskSpec, answers: Any) -> list[dict[str, Any]]:
+def outputs_of(spec: TaskSpec, answers: Any) -> list[dict[str, Any]]:
     """Answers [n, k] as outputs of the task."""
     if spec.kind is TaskKind.CHOICE:
         return [{"label": spec.labels[int(best)]} for best in answers.argmax(1)]

@@ -32,7 +32,7 @@ from inhouse.training.preflight import (
     check_time,
 )
 from inhouse.training.trainers.base import TrainedArtifact, Work
-from inhouse.training.trainers.encoder_choose import cross_validate, head_of, outputs
+from inhouse.training.trainers.encoder_choose import cross_validate, head_of, outputs_of
 from inhouse.training.trainers.encoder_settings import (
     EncoderFullSettings,
     estimate,
@@ -163,7 +163,7 @@ def _data(work: Work[EncoderFullSettings], examples: Sequence[Example], texts: l
     def figure(rows: Sequence[int], answers: Any) -> float:
         name = "macro_f1" if spec.kind is TaskKind.CHOICE else "pearson"
         targets = [examples[row].target for row in rows]
-        return figures(spec, outputs(spec, answers), targets)[name]
+        return figures(spec, outputs_of(spec, answers), targets)[name]
 
     return Data(
         texts=Texts(work.base, texts, settings.max_tokens),
