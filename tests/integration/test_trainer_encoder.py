@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,8 @@ from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.training import handover, parity, runs
 from inhouse.training.execute import JOB, LOG, Training
 from inhouse.training.runs import Run
-from inhouse.training.trainers.base import (
-    TrainedArtifact,
-    TrainingFailed,
-    TrainingStopped,
-    Work,
-)
-from inhouse.training.trainers.encoder_full import EncoderFull, shares_of
+from inhouse.training.trainers.base import TrainedArtifact, TrainingFailed, TrainingStopped, Work
+from inhouse.training.trainers.encoder_full import EncoderFull
 from inhouse.training.trainers.encoder_settings import EncoderFullSettings
 
 CLOCK = SystemClock()
@@ -66,6 +60,7 @@ WORDS = {
 }
 VALUES = {"bad": -1.5, "plain": 0.5, "good": 2.5}
 OTHERS = ("firm", "bank", "shares", "sales")
+OUTLETS = tuple(f"outlet{number}" for number in range(24))
 SETTINGS: Mapping[str, Any] = {
     "base": "tiny",
     "epochs": 3,
@@ -89,34 +84,56 @@ def texts(label: str, count: int) -> list[str]:
     ]
 
 
-def examples(spec: TaskSpec) -> list[Example]:
+def example(spec: TaskSpec, text: str, label: str, group: str) -> Example:
     choice = spec.kind is TaskKind.CHOICE
+    target = {"label": label} if choice else {"value": VALUES[label]}
+    return Example(input=text, target=target, group=group, origin={"kind": "import"})
+
+
+def examples(spec: TaskSpec) -> list[Example]:
     return [
-        Example(
-            input=text,
-            target={"label": label} if choice else {"value": VALUES[label]},
-            group=f"{label}{number}",
-            origin={"kind": "import"},
-        )
+        example(spec, text, label, f"{label}{number}")
         for label in WORDS
         for number, text in enumerate(texts(label, 20))
     ]
 
 
+def signed() -> list[Example]:
+    """Texts of outlets of one label each, which sign them; little else tells the label."""
+    rng = random.Random(0)
+    found = []
+    for number, outlet in enumerate(OUTLETS):
+        label, other = list(WORDS)[number % 3], list(WORDS)[number % 2]
+        words = (WORDS[label][0], *OTHERS, *WORDS[other])
+        for _ in range(8):
+            text = " ".join((outlet, *rng.choices(words, k=5), outlet))
+            found.append(example(MOOD, text, label, outlet))
+    return found
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
+    """A base that says too little."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"), says=2)
 
 
-def make_tiny(folder: Path) -> Path:
-    """A BERT of two layers that knows some words."""
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that says all that a linear head needs."""
+    return make_tiny(tmp_path_factory.mktemp("telling"), says=32)
+
+
+def make_tiny(folder: Path, says: int) -> Path:
+    """A BERT of two layers that knows some words; of its 32 outputs ``says`` are not 0."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     words = [word for group in WORDS.values() for word in group]
-    vocabulary = {word: n for n, word in enumerate([*special, *words, *OTHERS, "word", "."])}
+    vocabulary = {
+        word: n for n, word in enumerate([*special, *words, *OTHERS, "word", ".", *OUTLETS])
+    }
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -126,14 +143,18 @@ def make_tiny(folder: Path) -> Path:
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=len(vocabulary) - len(OUTLETS),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=32,
     )
-    BertModel(config).save_pretrained(folder)
+    model = BertModel(config)
+    model.resize_token_embeddings(len(vocabulary), mean_resizing=False)
+    with torch.no_grad():
+        model.encoder.layer[-1].output.LayerNorm.weight[says:] = 0.0
+    model.save_pretrained(folder)
     return folder
 
 
@@ -156,6 +177,9 @@ class Heard:
         self.stopped = self.stopped or self._stop_at(note, point)
 
 
+Trained = tuple[TrainedArtifact, Heard]
+
+
 def train(
     base: Path,
     home: Path,
@@ -164,7 +188,7 @@ def train(
     rows: Sequence[Example] = (),
     stop_at: Callable[[str, Mapping[str, Any] | None], bool] = lambda *_: False,
     **overrides: Any,
-) -> tuple[TrainedArtifact, Heard]:
+) -> Trained:
     """One attempt in a run's folder ``home``; attempts share what is kept there."""
     kept = home / "kept"
     kept.mkdir(parents=True, exist_ok=True)
@@ -187,7 +211,7 @@ def train(
 
 
 @pytest.fixture(scope="module")
-def mood(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedArtifact, Heard]:
+def mood(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(base, tmp_path_factory.mktemp("mood"))
 
 
@@ -195,11 +219,14 @@ def graph(artifact: TrainedArtifact) -> bytes:
     return (artifact.files / "model.onnx").read_bytes()
 
 
-def test_a_choice_is_learned_with_its_curve(mood: tuple[TrainedArtifact, Heard]) -> None:
+def test_a_choice_is_learned_with_its_curve(mood: Trained) -> None:
     artifact, heard = mood
     assert artifact.metrics["macro_f1"] > 0.8
     assert artifact.metrics["held_out"] == 30
     assert 1 <= artifact.metrics["epochs"] <= 3
+    gain = artifact.metrics["fine_tuned_figure"] - artifact.metrics["start_figure"]
+    assert gain > artifact.metrics["gain_error"] > 0
+    assert artifact.metrics["macro_f1"] == artifact.metrics["fine_tuned_figure"]
     learned = examples(MOOD)
     answers = EncoderModel("mood@1", model_dir=artifact.files).predict([e.input for e in learned])
     right = [a.output == e.target for a, e in zip(answers, learned, strict=True)]
@@ -208,18 +235,24 @@ def test_a_choice_is_learned_with_its_curve(mood: tuple[TrainedArtifact, Heard])
         assert answer.probabilities is not None
         assert sum(answer.probabilities.values()) == pytest.approx(1.0)
     folds = [point for point in heard.points if point["part"] == "fold 1 of 1"]
-    assert [p["step"] for p in folds] == list(range(1, 25))
-    assert [p["epoch"] for p in folds if p["valid_score"] is not None] == [1.0, 2.0, 3.0]
-    assert folds[-1]["train_loss"] < folds[0]["train_loss"]
+    assert [p["step"] for p in folds] == list(range(25))
+    assert [p["epoch"] for p in folds if p["valid_score"] is not None] == [0.0, 1.0, 2.0, 3.0]
+    assert folds[0]["valid_score"] == pytest.approx(artifact.metrics["start_figure"], abs=1e-5)
+    assert (folds[0]["train_loss"], folds[0]["seconds_left"]) == (None, None)
+    assert folds[-1]["train_loss"] < folds[1]["train_loss"]
     final = [point for point in heard.points if point["part"] == "final"]
     assert final[-1]["epoch"] == artifact.metrics["epochs"]
     assert all(point["valid_score"] is None for point in final)
 
 
-def test_a_score_is_learned_within_its_range(base: Path, tmp_path: Path) -> None:
-    artifact, _ = train(base, tmp_path, TONE, loss="smooth-l1", frozen_layers=1, averaging=0.0)
+@pytest.mark.parametrize(("base_name", "is_tuned"), [("base", True), ("telling", False)])
+def test_a_score_is_learned_within_its_range(
+    request: pytest.FixtureRequest, tmp_path: Path, base_name: str, is_tuned: bool
+) -> None:
+    settings = {"loss": "smooth-l1", "frozen_layers": 1, "averaging": 0.0}
+    artifact, _ = train(request.getfixturevalue(base_name), tmp_path, TONE, **settings)
+    assert bool(artifact.metrics["epochs"]) == is_tuned
     assert artifact.metrics["pearson"] > 0.8
-    assert artifact.metrics["mae"] < 1.0
     high, low = EncoderModel("tone@1", model_dir=artifact.files).predict(
         ["good gain up rose", "bad loss down fell"]
     )
@@ -228,30 +261,79 @@ def test_a_score_is_learned_within_its_range(base: Path, tmp_path: Path) -> None
     assert (facts["kind"], facts["low"], facts["high"]) == ("score", -2.0, 3.0)
 
 
+@pytest.fixture(scope="module")
+def kept(telling: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(telling, tmp_path_factory.mktemp("kept"), rows=signed())
+
+
+def test_the_start_is_kept_where_a_fine_tune_learns_the_groups(kept: Trained) -> None:
+    artifact, _ = kept
+    assert artifact.metrics["epochs"] == 0
+    assert artifact.metrics["macro_f1"] == artifact.metrics["start_figure"]
+    assert artifact.metrics["start_figure"] > artifact.metrics["fine_tuned_figure"]
+
+
+def test_the_start_is_exported_as_it_was_fitted(kept: Trained, telling: Path) -> None:
+    """Its graph says what logistic regression says on the means of the base's last states."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from tokenizers import Tokenizer
+    from transformers import BertModel
+
+    tokenizer = Tokenizer.from_file(str(telling / "tokenizer.json"))
+    model = BertModel.from_pretrained(telling).eval()
+    rows = sorted(signed(), key=lambda each: each.content_hash)
+    with torch.inference_mode():
+        read = [torch.tensor([tokenizer.encode(row.input).ids]) for row in rows]
+        means = np.array([model(ids).last_hidden_state[0].mean(0).double().numpy() for ids in read])
+    length = np.linalg.norm(means, axis=1).mean()
+    labels = [MOOD.labels.index(row.target["label"]) for row in rows]
+    fitted = LogisticRegression(C=1.0, tol=1e-6, max_iter=5000).fit(means / length, labels)
+    exported = WholeEncoder(kept[0].files, "fp32")
+    said = np.array([exported.scores(row.input)[0] for row in rows])
+    assert np.abs(said - fitted.decision_function(means / length)).max() < 1e-4
+    lines: list[Any] = []
+    parity.check(kept[0].files, kept[0].files.parent, lines.append)
+    assert all(line["largest"] <= parity.TOLERANCE for line in lines)
+
+
 STOPS: Mapping[str, Callable[[str, Mapping[str, Any] | None], bool]] = {
+    "after the first epoch": lambda _, point: bool(point) and point["epoch"] == 1.0,
     "after an epoch of the fold": lambda _, point: bool(point) and point["epoch"] == 2.0,
     "within the final part": lambda note, point: note.startswith("final") and point["step"] == 3,
+    "while the start is measured": lambda note, _: note.startswith("measuring"),
     "while exporting": lambda note, _: note.startswith("exporting"),
 }
 
 
-@pytest.mark.parametrize("when", STOPS)
+@pytest.mark.parametrize(
+    ("model", "when"),
+    [
+        ("kept", "after the first epoch"),
+        ("mood", "after an epoch of the fold"),
+        ("mood", "within the final part"),
+        ("kept", "while the start is measured"),
+        ("mood", "while exporting"),
+    ],
+)
 def test_an_interrupted_training_goes_on_and_gives_the_same_model(
-    base: Path, mood: tuple[TrainedArtifact, Heard], tmp_path: Path, when: str
+    request: pytest.FixtureRequest, tmp_path: Path, model: str, when: str
 ) -> None:
-    whole, told = mood
+    whole, told = request.getfixturevalue(model)
+    base, rows = ("telling", signed()) if model == "kept" else ("base", ())
+    folder = request.getfixturevalue(base)
     with pytest.raises(TrainingStopped):
-        train(base, tmp_path, stop_at=STOPS[when])
-    artifact, heard = train(base, tmp_path)
+        train(folder, tmp_path, rows=rows, stop_at=STOPS[when])
+    artifact, heard = train(folder, tmp_path, rows=rows)
     assert graph(artifact) == graph(whole)
-    assert artifact.metrics["epochs"] == whole.metrics["epochs"]
-    assert artifact.metrics["temperature"] == whole.metrics["temperature"]
+    for figure in ("epochs", "temperature", "gain_error"):
+        assert artifact.metrics[figure] == whole.metrics[figure]
+    assert "encoding the examples" not in heard.notes
     assert len(heard.points) < len(told.points)
-    assert not any(text.encode() in b"".join(_kept(tmp_path)) for text in texts("bad", 3))
-
-
-def _kept(home: Path) -> list[bytes]:
-    return [path.read_bytes() for path in (home / "kept").iterdir()]
+    [checkpoint] = (tmp_path / "kept").iterdir()
+    assert not any(
+        row.input.encode() in checkpoint.read_bytes() for row in (rows or examples(MOOD))
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut short", "of another work"])
@@ -273,11 +355,11 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(
 
     with pytest.raises(TrainingStopped):
         train(base, tmp_path, stop_at=at_once)
-    assert begun == [1]
+    assert begun == [0]
 
 
 def test_every_form_answers_in_another_process_as_it_was_probed(
-    mood: tuple[TrainedArtifact, Heard], tmp_path: Path
+    mood: Trained, tmp_path: Path
 ) -> None:
     """What the parity process does, in this one; a run, below, starts the process."""
     artifact, _ = mood
@@ -299,7 +381,7 @@ def test_every_form_answers_in_another_process_as_it_was_probed(
         parity.check(broken, artifact.files.parent, said.append)
 
 
-def test_a_long_text_is_answered_by_all_its_windows(mood: tuple[TrainedArtifact, Heard]) -> None:
+def test_a_long_text_is_answered_by_all_its_windows(mood: Trained) -> None:
     model = WholeEncoder(mood[0].files, "fp32")
     first, second = "good " * 14, "bad " * 7
     whole, pieces = model.scores(first + second)
@@ -308,12 +390,6 @@ def test_a_long_text_is_answered_by_all_its_windows(mood: tuple[TrainedArtifact,
     assert np.allclose(whole, parts / 21, atol=1e-5)
     nothing, none = model.scores("")
     assert (none, nothing.shape) == (0, (3,))
-
-
-def test_doubt_about_examples_softens_what_is_learned() -> None:
-    rows = [replace(row, quality=0.4) for row in examples(MOOD)[:1]]
-    assert shares_of(MOOD, rows, 1.0).tolist() == [pytest.approx([0.6, 0.2, 0.2])]
-    assert shares_of(MOOD, rows, 0.0).tolist() == [[1.0, 0.0, 0.0]]
 
 
 def test_a_folder_without_an_encoder_is_refused(base: Path, tmp_path: Path) -> None:
@@ -433,6 +509,7 @@ def test_a_killed_child_goes_on_where_it_was(training: Training, tmp_path: Path)
     background = worker(training)
     background.start()
     kept = training.folder(run.id) / handover.KEPT / "checkpoint.pt"
+    until(lambda: reached(training, run, "fold 1 of 1, epoch 2"))
     until(lambda: kept.is_file() and processes_of(run))
     [pid] = processes_of(run)
     os.kill(pid, signal.SIGKILL)

@@ -198,11 +198,12 @@ def test_preflight_says_how_long_a_fine_tune_takes() -> None:
     settings = EncoderFullSettings(threads=1)
     rows = [example("x" * 86, str(number)) for number in range(500)]
     seconds = estimate(rows, settings)
-    assert seconds == pytest.approx(500 * 22 * 7 * (1 + 2 * 2 / 3) / 1100 + 25, rel=0.01)
+    assert seconds == pytest.approx(500 * 22 * (7 * (1 + 2 * 2 / 3) + 1 / 3) / 1100 + 25, rel=0.01)
     assert estimate(rows, EncoderFullSettings(threads=2)) < seconds
     long = [example("x" * 90_000, str(number)) for number in range(500)]
+    read = 500 * 90_000 / 4.3 / 3
     assert estimate(long, settings) == pytest.approx(
-        500 * 128 * 7 * (1 + 2 * 2 / 3) / 1100 + 25, rel=0.01
+        (500 * 128 * 7 * (1 + 2 * 2 / 3) + read) / 1100 + 25, rel=0.01
     )
     found = EncoderFull().check(CHOICE, choices(250, 250), ROOMY, settings)
     assert found.ok

@@ -48,24 +48,25 @@ def curve_point(
     part: str,
     epoch: float,
     step: int,
-    train_loss: float,
-    seconds_left: float,
+    train_loss: float | None = None,
+    seconds_left: float | None = None,
     valid_score: float | None = None,
 ) -> dict[str, Any]:
     """A point of a run's curves, as it stands in the run's events.
 
     ``part``: ``fold 1 of 3``, ..., ``final``; each has a curve of its own. ``epoch``: epochs done,
-    with their fraction. ``step``: batches done in this part. ``train_loss``: mean since the point
-    before. ``valid_score``: the main figure on the rows held out, at the end of an epoch of a fold,
-    else None. ``seconds_left``: until the last epoch is done, at the speed so far.
+    with their fraction; 0 is the base as it is, with a linear head. ``step``: batches done in this
+    part. ``train_loss``: mean since the point before. ``valid_score``: the main figure on the rows
+    held out, at the end of an epoch of a fold, else None. ``seconds_left``: until the last epoch is
+    done, at the speed so far. Nothing but ``valid_score`` was measured at epoch 0.
     """
     return {
         "part": part,
         "epoch": round(epoch, 3),
         "step": step,
-        "train_loss": round(train_loss, 5),
+        "train_loss": None if train_loss is None else round(train_loss, 5),
         "valid_score": None if valid_score is None else round(valid_score, 5),
-        "seconds_left": round(seconds_left),
+        "seconds_left": None if seconds_left is None else round(seconds_left),
     }
 
 

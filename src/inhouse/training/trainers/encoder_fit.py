@@ -22,7 +22,8 @@ import torch
 
 from inhouse.tasks.spec import TaskKind
 from inhouse.training.trainers.base import TrainingFailed, Work, curve_point
-from inhouse.training.trainers.encoder_net import Net, optimiser
+from inhouse.training.trainers.encoder_net import PREDICT_BATCH, Net, optimiser
+from inhouse.training.trainers.encoder_settings import READING
 from inhouse.training.trainers.encoder_texts import Texts, Window, batches, derived_seed
 
 FINAL = "final"
@@ -40,6 +41,7 @@ class Data:
     figure of answers [n, k] to some rows, higher is better."""
 
     texts: Texts
+    groups: tuple[str, ...]
     targets: Any
     shares: Any
     weights: Any
@@ -58,10 +60,12 @@ class Part:
 
 @dataclass(kw_only=True)
 class Kept:
-    """What a checkpoint holds: answers to the rows held out, by part and epoch; what was found out
-    about the first part's export; and the part that was being fitted."""
+    """What a checkpoint holds: what the base says of every row; answers to the rows held out, by
+    part and epoch; what was found out about the first part's export; and the part that was being
+    fitted."""
 
     key: str
+    vectors: Any = None
     answers: dict[str, list[Any]] = field(default_factory=dict)
     found: dict[str, float] = field(default_factory=dict)
     part: str = ""
@@ -84,25 +88,45 @@ class Fitting:
         self._began = time.monotonic()
         self._last: dict[str, Any] = {}
         self._total = self._done = self._resumed = 0.0
+        self._reading = READING * sum(map(len, data.texts.windows))
 
     def plan(self, parts: Sequence[Part]) -> None:
         """Say what there is to do, for the progress."""
-        self._total = float(sum(len(part.rows) * part.epochs for part in parts))
-        self._done = self._resumed = 0.0
+        self._total = self._reading + sum(len(part.rows) * part.epochs for part in parts)
+        self._done = self._resumed = 0.0 if self.kept.vectors is None else self._reading
 
     def drop_epochs(self, final: Part, epochs: int) -> None:
         """Fewer epochs of the final part than planned."""
         self._total -= float((final.epochs - epochs) * len(final.rows))
 
-    def answers(self, part: Part, look: Callable[[Net], Mapping[str, float]] | None) -> list[Any]:
+    def vectors(self) -> Any:
+        """What the base as it is gives a head of every row, float32 [n, d]."""
+        if self.kept.vectors is None:
+            windows = self._data.texts.windows
+            step = self._reading / math.ceil(sum(map(len, windows)) / PREDICT_BATCH)
+
+            def read() -> None:
+                self._work.check()
+                self._work.report(self._progress(), 100.0, "encoding the examples")
+                self._done += step
+
+            net = Net(self._work.base, self._outputs, frozen_layers=0, decay=0.0)
+            self.kept.vectors = net.vectors(windows, read).astype("float32")
+            self._write()
+        return self.kept.vectors
+
+    def answers(
+        self, part: Part, start: float, look: Callable[[Net], Mapping[str, float]] | None
+    ) -> list[Any]:
         """Fit a part and answer its held-out rows after every epoch: [rows, k] each.
 
-        ``look`` is shown the fitted network; what it finds stays in ``kept.found``.
+        ``start``: how good the answers are before the first. ``look`` is shown the fitted network;
+        what it finds stays in ``kept.found``.
         """
         found = self.kept.answers.get(part.name, [])
         unseen = look is not None and not self.kept.found
         if len(found) < part.epochs or (unseen and self.kept.part == part.name):
-            net = self.fit(part)
+            net = self.fit(part, start)
             if look is not None and unseen:
                 net.swap()
                 self.kept.found = dict(look(net))
@@ -112,7 +136,7 @@ class Fitting:
             self._skip(part, part.epochs)
         return self.kept.answers[part.name]
 
-    def fit(self, part: Part) -> Net:
+    def fit(self, part: Part, start: float | None = None) -> Net:
         """The fitted network of a part; ``swap`` puts the average of its weights in place."""
         torch.manual_seed(derived_seed(self._settings.seed, part.name))
         steps = math.ceil(len(part.rows) / self._settings.batch) * self._settings.epochs
@@ -122,6 +146,8 @@ class Fitting:
             net, settings.learning_rate, settings.layer_decay, settings.weight_decay
         )
         begun = self._resume(part, net, steered)
+        if start is not None and not begun:
+            self._tell(part, curve_point(part=part.name, epoch=0.0, step=0, valid_score=start))
         for epoch in range(begun, part.epochs):
             self._epoch(part, epoch, net, steered, steps)
             if part.held:
@@ -214,7 +240,10 @@ class Fitting:
 
     def _tell(self, part: Part, point: dict[str, Any]) -> None:
         note = f"{part.name}, epoch {math.ceil(point['epoch'])} of {part.epochs}"
-        self._work.report(self._done / max(self._total, 1.0) * _SHARE, 100.0, note, point)
+        self._work.report(self._progress(), 100.0, note, point)
+
+    def _progress(self) -> float:
+        return self._done / max(self._total, 1.0) * _SHARE
 
     def _seconds_left(self) -> float:
         """At the speed of this attempt so far."""
@@ -237,9 +266,13 @@ class Fitting:
         return self.kept.epochs
 
     def _save(self, part: Part, epochs: int, net: Net, steered: Any) -> None:
-        """Write a checkpoint; it is there in one step, or not at all."""
+        """Keep how far a part is."""
         self.kept.part, self.kept.epochs, self.kept.net = part.name, epochs, net.state()
         self.kept.optimiser = steered.state_dict() if steered is not None else {}
+        self._write()
+
+    def _write(self) -> None:
+        """Write a checkpoint; it is there in one step, or not at all."""
         plain = {
             name: getattr(self.kept, name)
             for name in ("key", "found", "part", "epochs", "net", "optimiser")
@@ -250,7 +283,8 @@ class Fitting:
         }
         partial = self._file.with_suffix(".part")
         with partial.open("wb") as file:
-            torch.save({**plain, "answers": answers}, file)
+            vectors = torch.from_numpy(self.kept.vectors)
+            torch.save({**plain, "answers": answers, "vectors": vectors}, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self._file)
@@ -267,6 +301,7 @@ def _load(file: Path, key: str) -> Kept:
             name: [each.numpy() for each in rows] for name, rows in plain.pop("answers").items()
         }
         kept = Kept(**plain, answers=answers)
+        kept.vectors = kept.vectors.numpy()
     except Exception:  # noqa: BLE001  whatever is wrong with it, the work starts over
         return Kept(key=key)
     return kept if kept.key == key else Kept(key=key)

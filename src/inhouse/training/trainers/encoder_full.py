@@ -3,7 +3,8 @@
 Cross-validation by groups comes first: folds are held out, the number of epochs is the one whose
 held-out answers are best, a choice's temperature is fitted on them, and int8 is tried on them. Then
 one network learns from everything, for that many epochs. The weights are the moving average over
-the last steps (Polyak and Juditsky 1992).
+the last steps (Polyak and Juditsky 1992). A fine-tune that is not clearly better than the base as
+it is with a linear head is not made: that start is the model, with 0 epochs (``encoder_choose``).
 
 The artifact holds ``model.onnx`` (inputs input_ids, attention_mask, token_type_ids, all int64
 [n, t]; output scores, float32 [n, k], logits or the value), ``model.int8.onnx`` where it was worth
@@ -17,10 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from inhouse.core.hashing import digest_of, sha256_file
 from inhouse.datasets.example import Example
@@ -34,6 +32,7 @@ from inhouse.training.preflight import (
     check_time,
 )
 from inhouse.training.trainers.base import TrainedArtifact, Work
+from inhouse.training.trainers.encoder_choose import cross_validate, head_of, outputs_of
 from inhouse.training.trainers.encoder_settings import (
     EncoderFullSettings,
     estimate,
@@ -42,16 +41,11 @@ from inhouse.training.trainers.encoder_settings import (
 )
 from inhouse.training.trainers.encoder_texts import Texts
 from inhouse.training.trainers.folds import grouped_folds, quantile_strata, usable_count
-from inhouse.training.trainers.heads import (
-    Rows,
-    choice_figures,
-    log_loss,
-    strata_of,
-    temperature_of,
-)
+from inhouse.training.trainers.heads import strata_of
 
 if TYPE_CHECKING:
     from inhouse.training.trainers.encoder_fit import Data, Fitting, Part
+    from inhouse.training.trainers.encoder_net import Net
 
 _MODULES = ("numpy", "onnx", "onnxruntime", "sklearn", "tokenizers", "torch", "transformers")
 _DISK_BYTES = 1_000_000_000
@@ -95,17 +89,26 @@ class EncoderFull:
         final = Part(name=FINAL, rows=tuple(range(len(examples))), held=(), epochs=settings.epochs)
         fitting.plan([*folds, final])
         facts = _describe(spec, settings)
-        chosen = _cross_validate(work, fitting, data, folds, texts, facts)
+
+        def look(net: Net) -> dict[str, float]:
+            held = folds[0].held
+            return variants.compare_held(work, net, facts, texts, held, data.figure)
+
+        chosen = cross_validate(spec, fitting, data, folds, settings.seed, look)
         fitting.drop_epochs(final, chosen.epochs)
-        net = fitting.fit(Part(name=FINAL, rows=final.rows, held=(), epochs=chosen.epochs))
-        net.swap()
+        if chosen.epochs:
+            measured = fitting.kept.found
+            net = fitting.fit(replace(final, epochs=chosen.epochs))
+            net.swap()
+        else:
+            work.report(_FITTED, _ALL, "measuring the start")
+            measured = look(_start(work, fitting, data, folds[0]))
+            net = _start(work, fitting, data, final)
         work.report(_FITTED, _ALL, "exporting and measuring")
         files = work.folder / "artifact"
         facts = {**facts, "temperature": chosen.temperature}
         variants.write(net, work.base, facts, files)
-        forms, measured = variants.choose(
-            work, files, facts, texts, data.figure, fitting.kept.found
-        )
+        forms, measured = variants.choose(work, files, facts, texts, data.figure, measured)
         work.check()
         metrics = {
             **chosen.metrics,
@@ -122,12 +125,15 @@ class EncoderFull:
         )
 
 
-class _Chosen(msgspec.Struct, frozen=True):
-    """What cross-validation chose, and its figures on the rows held out."""
+def _start(work: Work[EncoderFullSettings], fitting: Fitting, data: Data, part: Part) -> Net:
+    """The base as it is, with the linear head of a part's rows."""
+    from inhouse.training.trainers.encoder_net import Net
 
-    epochs: int
-    temperature: float
-    metrics: dict[str, float]
+    head = head_of(work.spec, data, fitting.vectors(), part)
+    net = Net(work.base, len(head.bias), frozen_layers=0, decay=0.0)
+    net.put_head(head.weight, head.bias)
+    net.evaluate()
+    return net
 
 
 def _prepare(settings: EncoderFullSettings) -> None:
@@ -156,11 +162,12 @@ def _data(work: Work[EncoderFullSettings], examples: Sequence[Example], texts: l
 
     def figure(rows: Sequence[int], answers: Any) -> float:
         name = "macro_f1" if spec.kind is TaskKind.CHOICE else "pearson"
-        outputs = _outputs(spec, answers)
-        return figures(spec, outputs, [examples[row].target for row in rows])[name]
+        targets = [examples[row].target for row in rows]
+        return figures(spec, outputs_of(spec, answers), targets)[name]
 
     return Data(
         texts=Texts(work.base, texts, settings.max_tokens),
+        groups=tuple(example.group for example in examples),
         targets=np.array(targets),
         shares=shares_of(spec, examples, settings.soften) if choice else np.zeros((0, 0)),
         weights=weights / weights.mean(),
@@ -186,7 +193,7 @@ def _folds(work: Work[EncoderFullSettings], examples: Sequence[Example], data: D
     settings, targets = work.settings, list(data.targets)
     choice = work.spec.kind is TaskKind.CHOICE
     strata = targets if choice else quantile_strata(targets, _STRATA)
-    groups = [example.group for example in examples]
+    groups = data.groups
     count = usable_count(groups, targets if choice else [0] * len(groups), settings.folds)
     dealt = grouped_folds(groups, strata, count, settings.seed)
     rounds = rounds_of(len(examples), count, settings.held_out)
@@ -199,71 +206,6 @@ def _folds(work: Work[EncoderFullSettings], examples: Sequence[Example], data: D
         )
         for fold in range(rounds)
     ]
-
-
-def _cross_validate(
-    work: Work[EncoderFullSettings],
-    fitting: Fitting,
-    data: Data,
-    folds: Sequence[Part],
-    texts: Sequence[str],
-    facts: dict[str, Any],
-) -> _Chosen:
-    """Fit the folds; the epochs and the temperature that are best for what was held out."""
-    import numpy as np
-
-    from inhouse.training.trainers import encoder_variants as variants
-
-    answers = []
-    for number, fold in enumerate(folds):
-        look = partial(
-            variants.compare_held,
-            work,
-            facts=facts,
-            texts=texts,
-            held=fold.held,
-            figure=data.figure,
-        )
-        answers.append(fitting.answers(fold, look if number == 0 else None))
-    rows = [row for fold in folds for row in fold.held]
-    by_epoch = [
-        np.concatenate([each[epoch] for each in answers]) for epoch in range(len(answers[0]))
-    ]
-    found = [round(data.figure(rows, each), 6) for each in by_epoch]
-    best = found.index(max(found))
-    return _chosen(work.spec, data, rows, by_epoch[best], best + 1)
-
-
-def _chosen(spec: TaskSpec, data: Data, held: Sequence[int], answers: Any, epochs: int) -> _Chosen:
-    import numpy as np
-
-    about = {"epochs": float(epochs), "held_out": float(len(held))}
-    targets = data.targets[list(held)]
-    if spec.kind is TaskKind.SCORE:
-        found = figures(
-            spec, _outputs(spec, answers), [{"value": float(value)} for value in targets]
-        )
-        return _Chosen(epochs, 1.0, {**_rounded(found), **about})
-    rows = Rows(
-        vectors=np.zeros((len(held), 0)),
-        targets=targets,
-        weights=data.weights[list(held)],
-        folds=np.zeros(len(held), dtype=np.int64),
-    )
-    temperature = temperature_of(answers, rows)
-    found = choice_figures(spec, answers / temperature, rows)
-    found = {**found, "log_loss": log_loss(answers / temperature, rows)}
-    return _Chosen(epochs, temperature, {**_rounded(found), **about, "temperature": temperature})
-
-
-def _rounded(found: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in found.items()}
-
-
-def _outputs(spec: TaskSpec, answers: Any) -> list[dict[str, Any]]:
-    if spec.kind is TaskKind.CHOICE:
-        return [{"label": spec.labels[int(best)]} for best in answers.argmax(1)]
-    return [{"value": float(value)} for value in answers[:, 0].clip(spec.low, spec.high)]
 
 
 def _describe(spec: TaskSpec, settings: EncoderFullSettings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from inhouse.training.trainers.encoder_texts import Window, batches
 
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 _HEAD_STD = 0.02
-_PREDICT_BATCH = 32
+PREDICT_BATCH = 32
 
 
 def check_base(base: Path, most: int) -> None:
@@ -83,6 +83,10 @@ class Net:
 
     def answers(self, windows: Sequence[Window]) -> Any:
         """The head's answers [n, k] before ``shift`` and ``scale``, as the weights are now."""
+        return self._head(self._dropout(self._means(windows)))
+
+    def _means(self, windows: Sequence[Window]) -> Any:
+        """The mean of the last states of each window, [n, d]."""
         width = max(len(window.pieces) for window in windows)
         ids = torch.zeros((len(windows), width), dtype=torch.int64)
         mask = torch.zeros((len(windows), width), dtype=torch.int64)
@@ -91,26 +95,46 @@ class Net:
             mask[row, : len(window.pieces)] = 1
         states = self._encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         shares = mask.unsqueeze(-1).to(states.dtype)
-        mean = (states * shares).sum(1) / shares.sum(1)
-        return self._head(self._dropout(mean))
+        return (states * shares).sum(1) / shares.sum(1)
 
     def predict(self, texts: Sequence[Sequence[Window]], check: Callable[[], None]) -> Any:
         """What the network says to texts, float64 [n, k], their windows averaged by length.
 
         ``check`` is called before every batch.
         """
+        found = self._averaged(texts, self.answers, self._head.out_features, check)
+        return found * self.scale + self.shift
+
+    def vectors(self, texts: Sequence[Sequence[Window]], check: Callable[[], None]) -> Any:
+        """What the head is given of texts, float64 [n, d], averaged and checked as by ``predict``:
+        the head is linear, so its answer to the average is the average of its answers."""
+        return self._averaged(texts, self._means, self._head.in_features, check)
+
+    def _averaged(
+        self,
+        texts: Sequence[Sequence[Window]],
+        rows_of: Callable[[Sequence[Window]], Any],
+        width: int,
+        check: Callable[[], None],
+    ) -> Any:
         self.evaluate()
         windows = [window for text in texts for window in text]
         owners = [place for place, text in enumerate(texts) for _ in text]
-        found, total = np.zeros((len(texts), self._head.out_features)), np.zeros(len(texts))
+        found, total = np.zeros((len(texts), width)), np.zeros(len(texts))
         with torch.inference_mode():
-            for at in batches(windows, _PREDICT_BATCH):
+            for at in batches(windows, PREDICT_BATCH):
                 check()
-                scores = self.answers([windows[each] for each in at]).numpy()
-                for each, row in zip(at, scores, strict=True):
+                rows = rows_of([windows[each] for each in at]).numpy()
+                for each, row in zip(at, rows, strict=True):
                     found[owners[each]] += row * windows[each].weight
                     total[owners[each]] += windows[each].weight
-        return found / total[:, None] * self.scale + self.shift
+        return found / total[:, None]
+
+    def put_head(self, weight: Any, bias: Any) -> None:
+        """Answer by this head, [k, d] and [k], instead of the one that was drawn."""
+        with torch.no_grad():
+            self._head.weight.copy_(torch.as_tensor(weight))
+            self._head.bias.copy_(torch.as_tensor(bias))
 
     def follow(self) -> None:
         """Take the weights into the moving average."""

@@ -15,6 +15,8 @@ _MANY = 1000
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 400, 4, 12
 _PIECES_PER_SECOND = 1100.0
 """Word pieces that one thread learns from, MiniLM-L6 on an x86-64 server core of 2024."""
+READING = 1 / 3
+"""What it takes to read a piece, of what it takes to learn from it."""
 _SECOND_THREAD = 0.55
 _CHARACTERS_PER_PIECE = 4.3
 _OVERHEAD_SECONDS = 25.0
@@ -27,8 +29,8 @@ class EncoderFullSettings(RecipeSettings):
     """Sentence encoder in the ModelStore: ``config.json``, ``model.safetensors``,
     ``tokenizer.json`` of a BERT-like model."""
     epochs: int = Field(0, ge=0, le=50)
-    """The most epochs; cross-validation may choose fewer. 0: as many as make about 400 steps, at
-    least 4 and at most 12."""
+    """The most epochs; cross-validation may choose fewer, and none where a linear head on the base
+    as it is does about as well. 0: as many as make about 400 steps, at least 4 and at most 12."""
     learning_rate: float = Field(1e-4, gt=0, le=1e-2)
     """Highest learning rate, after the warm-up; it falls to 0 at the end of the last epoch."""
     layer_decay: float = Field(0.9, gt=0, le=1)
@@ -65,13 +67,12 @@ class EncoderFullSettings(RecipeSettings):
 def estimate(examples: Sequence[Example], settings: EncoderFullSettings) -> float:
     """About how many seconds training takes, on a base of the size of MiniLM-L6."""
     settings = sized(settings, len(examples))
-    pieces = sum(
-        min(len(each.input) / _CHARACTERS_PER_PIECE + 2, settings.max_tokens) for each in examples
-    )
+    lengths = [len(each.input) / _CHARACTERS_PER_PIECE + 2 for each in examples]
+    pieces = sum(min(length, settings.max_tokens) for length in lengths)
     rounds = rounds_of(len(examples), settings.folds, settings.held_out)
     passes = settings.epochs * (1 + rounds * (settings.folds - 1) / settings.folds)
     speed = _PIECES_PER_SECOND * (1 + _SECOND_THREAD * (settings.threads - 1))
-    return pieces * passes / speed + _OVERHEAD_SECONDS
+    return (pieces * passes + sum(lengths) * READING) / speed + _OVERHEAD_SECONDS
 
 
 def sized(settings: EncoderFullSettings, examples: int) -> EncoderFullSettings:

@@ -117,6 +117,15 @@ def fit_score(spec: TaskSpec, rows: Rows, *, penalties: Sequence[float], step: S
     return Head(weight=weight, bias=bias, temperature=1.0, metrics=metrics)
 
 
+def fit_plainly(
+    spec: TaskSpec, vectors: Floats, targets: Any, weights: Floats, penalty: float
+) -> tuple[Floats, Floats]:
+    """Weight [k, d] and bias [k] of one fit with a known penalty, with labels as they are."""
+    choice = spec.kind is TaskKind.CHOICE
+    fit = _Logistic(len(spec.labels), penalty, balanced=False) if choice else _Ridge(penalty)
+    return fit(vectors, targets, weights)
+
+
 def softmax(logits: Floats) -> Floats:
     """Probabilities by row."""
     import numpy as np
