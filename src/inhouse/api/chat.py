@@ -16,9 +16,6 @@ from inhouse.gateway.chat import events_of
 from inhouse.gateway.entry import Outcome
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
-_HEAD: Final = tuple(
-    (name, b'"%b":' % name.encode()) for name in ("model", "stream", "user", "metadata")
-)
 _whole = msgspec.json.Decoder(ChatRequest)
 _HINT: Final = "a task has its own prompt; send one user message with the text to judge"
 
@@ -33,14 +30,15 @@ class ChatHead(msgspec.Struct, kw_only=True, frozen=True):
 
 
 _head = msgspec.json.Decoder(ChatHead)
+_encode = msgspec.json.Encoder().encode
 
 
 def read_chat(raw: bytes) -> tuple[ChatHead, ChatBody]:
     """A chat request, decoded as far as everybody needs it. Raises BadRequest, FieldError."""
     body = parse_with(ChatBody.of, raw)
     fields = body.fields
-    found = [key + memoryview(fields[name]) for name, key in _HEAD if name in fields]
-    return parse(_head, b"{%b}" % b",".join(found)), body
+    found = {name: fields[name] for name in ChatHead.__struct_fields__ if name in fields}
+    return parse(_head, _encode(found)), body
 
 
 def read_whole(raw: bytes) -> ChatRequest:

@@ -42,6 +42,8 @@ _BYTES: Final = 32
 _MOST: Final = 10**15
 """Of any limit: whole numbers up to it survive every JSON reader."""
 _table = table_of(ApiKey)
+_ALL = select(_table)
+"""Made once: every process asks it four times a second."""
 
 
 class Role(StrEnum):
@@ -167,7 +169,7 @@ def list_keys(unit: ReadUnit) -> list[Key]:
 
 def load_all(unit: ReadUnit) -> Mapping[str, Key]:
     """Every key by digest, revoked ones too."""
-    return {row.digest: _key(row) for row in unit.execute(select(_table))}
+    return {row.digest: _key(row) for row in unit.execute(_ALL)}
 
 
 class KeyRing:

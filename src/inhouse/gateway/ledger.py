@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Unavailable
+from inhouse.gateway import metrics
 from inhouse.gateway.entry import Caller
 from inhouse.gateway.fallback import code_of
 from inhouse.gateway.limits.limiter import Limiter
 from inhouse.gateway.trace import Trace, upstream_of
 from inhouse.interactions.pseudonym import pseudonym
 from inhouse.interactions.record import InteractionRecord, Recorder, Status
+
+_FREE_CHAT: Final = "-"
+"""Label of free chats in metrics; no task can be called so."""
 
 
 class Ledger:
@@ -82,7 +86,7 @@ class Ledger:
 
         Raises Unavailable (code ``record-failed``) when the answer may not be given.
         """
-        record = trace.close(
+        record = trace.record(
             status,
             self._latency_ms(trace),
             output=output,
@@ -92,7 +96,7 @@ class Ledger:
             hosting=hosting,
             rescued=rescued,
         )
-        self._pay(record)
+        self._count(record)
         committed = self._recorder.put(record)
         if committed is not None:
             await committed
@@ -102,16 +106,20 @@ class Ledger:
         """Record a call that ends in an error. The caller gets that error in any case, so one that
         cannot be recorded is only counted."""
         hung_up = isinstance(error, asyncio.CancelledError | GeneratorExit)
-        record = trace.close(
+        record = trace.record(
             Status.CANCELLED if hung_up else Status.FAILED,
             self._latency_ms(trace),
             error_code="cancelled" if hung_up else code_of(error),
         )
-        self._pay(record)
+        self._count(record)
         with suppress(Unavailable):
             self._recorder.put(record, confirm=False)
 
-    def _pay(self, record: InteractionRecord) -> None:
+    def _count(self, record: InteractionRecord) -> None:
+        """For the metrics, and for the limits of who pays."""
+        task = record.task or _FREE_CHAT
+        metrics.call_counter(task, record.arm, record.status).inc()
+        metrics.call_timer(task, record.hosting or "none").observe(record.latency_ms / 1e3)
         if not self._limiter.idle:
             self._limiter.spend(record.key_id, record.spendings)
 

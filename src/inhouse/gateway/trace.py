@@ -10,12 +10,9 @@ from typing import Any, Final, NotRequired, Protocol, TypedDict, cast
 import msgspec
 
 from inhouse.core.references import ReferenceKind
-from inhouse.gateway import metrics
 from inhouse.inference.base import Backend, Reply, Usage
 from inhouse.interactions.record import InteractionRecord, Spending, Status
 
-CHAT = "-"
-"""Label of free chats in metrics; no task can be called so."""
 SKIPPED: Final = frozenset({"breaker-open", "breaker-silent", "upstream-limit"})
 """Codes of attempts that never reached their backend."""
 
@@ -88,33 +85,6 @@ class Trace(msgspec.Struct, kw_only=True):
             for upstream, count in tries.items()
         )
 
-    def close(
-        self,
-        status: Status,
-        latency_ms: float,
-        *,
-        error_code: str | None = None,
-        output: Any = None,
-        probabilities: Mapping[str, float] | None = None,
-        reference: str | None = None,
-        hosting: str | None = None,
-        rescued: bool = False,
-    ) -> InteractionRecord:
-        """The record of the finished call; counts and times it."""
-        task = self.task or CHAT
-        metrics.call_counter(task, self.arm, status).inc()
-        metrics.call_timer(task, hosting or "none").observe(latency_ms / 1e3)
-        return self.record(
-            status,
-            latency_ms,
-            error_code=error_code,
-            output=output,
-            probabilities=probabilities,
-            reference=reference,
-            hosting=hosting,
-            rescued=rescued,
-        )
-
     def record(
         self,
         status: Status,
@@ -129,8 +99,8 @@ class Trace(msgspec.Struct, kw_only=True):
         shadow_of: str | None = None,
         paired_bad: bool | None = None,
     ) -> InteractionRecord:
-        """The same of a call that no metric counts. ``shadow_of`` and ``paired_bad``: of the copy
-        of a call, which it was, and whether that ended badly."""
+        """The record of the finished call. ``shadow_of`` and ``paired_bad``: of the copy of a call,
+        which it was, and whether that ended badly."""
         return InteractionRecord(
             id=self.interaction_id,
             created_at=self.created_at,

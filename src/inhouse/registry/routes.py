@@ -17,6 +17,15 @@ from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.registry.tables import RouteRevision
 
 _table = table_of(RouteRevision)
+_newest = (
+    select(_table.c.task, func.max(_table.c.revision).label("revision"))
+    .group_by(_table.c.task)
+    .subquery()
+)
+_ALL_CURRENT = select(_table).join(
+    _newest, (_table.c.task == _newest.c.task) & (_table.c.revision == _newest.c.revision)
+)
+"""Made once: every process asks it four times a second."""
 FULL = 10_000
 
 
@@ -70,15 +79,7 @@ def current(unit: ReadUnit, task: str) -> Route | None:
 
 def all_current(unit: ReadUnit) -> list[Route]:
     """The highest revision of every task that has one."""
-    newest = (
-        select(_table.c.task, func.max(_table.c.revision).label("revision"))
-        .group_by(_table.c.task)
-        .subquery()
-    )
-    statement = select(_table).join(
-        newest, (_table.c.task == newest.c.task) & (_table.c.revision == newest.c.revision)
-    )
-    return [_route(row) for row in unit.execute(statement)]
+    return [_route(row) for row in unit.execute(_ALL_CURRENT)]
 
 
 def history(unit: ReadUnit, task: str, limit: int = 50) -> list[Route]:

@@ -14,17 +14,18 @@ from inhouse.rollout.tables import Rollout, SplitOwner
 
 _table = table_of(Rollout)
 _owners = table_of(SplitOwner)
+_SHADOWING = (
+    select(_table.c.task, _table.c.candidate, _table.c.route_revision)
+    .join(_owners, _owners.c.owner_id == _table.c.id)
+    .where(_owners.c.kind == KIND, _table.c.state == RolloutState.SHADOWING.value)
+)
+"""Made once: every process asks it four times a second."""
 
 
 def targets(unit: ReadUnit) -> dict[str, Target]:
     """The candidates in shadow, by task: of rollouts that are shadowing. One that is held has had
     its inputs, and one that is paused uses nothing; while jobs are paused nobody would end it."""
-    statement = (
-        select(_table.c.task, _table.c.candidate, _table.c.route_revision)
-        .join(_owners, _owners.c.owner_id == _table.c.id)
-        .where(_owners.c.kind == KIND, _table.c.state == RolloutState.SHADOWING.value)
-    )
-    rows = unit.execute(statement).all()
+    rows = unit.execute(_SHADOWING).all()
     if not rows or paused(unit) is not None:
         return {}
     return {row.task: Target(row.candidate, row.route_revision) for row in rows}
