@@ -21,7 +21,6 @@ from inhouse.registry.routes import FULL, Route
 
 DAYS = 7
 _MOST_DAYS = 3650
-_MOST_REVISIONS = 10_000
 _LEAST_POINTS = 0.05
 
 
@@ -102,7 +101,8 @@ def independence_in(
         raise Invalid("a window ends after it begins", code="window")
     until = window.until
     counts = count_calls(unit, window) if counts is None else counts
-    lines = [_line(unit, count, until) for count in counts]
+    answering = {one.task: serving(one) for one in routes.all_current(unit, until)}
+    lines = [_line(unit, count, answering.get(count.task), until) for count in counts]
     uses = [use_of(line) for line in lines]
     parts = score(uses)
     return IndependenceReport(
@@ -113,7 +113,7 @@ def independence_in(
         until=until,
         days=math.ceil((until - window.since) / timedelta(days=1)),
         tasks=tuple(lines),
-        steps=tuple(_steps(unit, lines, uses, until)),
+        steps=tuple(_steps(unit, lines, uses, answering, until)),
     )
 
 
@@ -137,8 +137,7 @@ def serving(route: Route) -> Serving | None:
     return max(own, key=lambda found: found.weight_bp, default=None)
 
 
-def _line(unit: ReadUnit, count: CallCount, at: datetime) -> TaskLine:
-    now = _serving(unit, count.task, at)
+def _line(unit: ReadUnit, count: CallCount, now: Serving | None, at: datetime) -> TaskLine:
     return TaskLine(
         task=count.task,
         own=count.own,
@@ -161,13 +160,6 @@ def use_of(line: TaskLine) -> TaskUse:
         unanswered=line.unanswered,
         certified=line.parity is not None and line.parity.certified,
     )
-
-
-def _serving(unit: ReadUnit, task: str, at: datetime) -> Serving | None:
-    for route in routes.history(unit, task, limit=_MOST_REVISIONS):
-        if route.created_at is not None and route.created_at <= at:
-            return serving(route)
-    return None
 
 
 def _is_own(reference: str) -> bool:
@@ -204,19 +196,26 @@ def _read_parity(evaluation: EvaluationRecord, comparison: Mapping[str, Any]) ->
 
 
 def _steps(
-    unit: ReadUnit, lines: Sequence[TaskLine], uses: Sequence[TaskUse], at: datetime
+    unit: ReadUnit,
+    lines: Sequence[TaskLine],
+    uses: Sequence[TaskUse],
+    answering: Mapping[str, Serving | None],
+    at: datetime,
 ) -> list[Step]:
     steps = [
-        Step(task=line.task, words=_words(unit, line, at), points=round(points, 1))
+        Step(
+            task=line.task,
+            words=_words(unit, line, answering.get(line.task), at),
+            points=round(points, 1),
+        )
         for line in lines
         if (points := gain(uses, line.task)) >= _LEAST_POINTS
     ]
     return sorted(steps, key=lambda step: (-step.points, step.task))
 
 
-def _words(unit: ReadUnit, line: TaskLine, at: datetime) -> str:
+def _words(unit: ReadUnit, line: TaskLine, now: Serving | None, at: datetime) -> str:
     """What to do so that a certified own model answers every call of the task."""
-    now = _serving(unit, line.task, at)
     if now is None:
         return _first_words(unit, line.task, at)
     name = now.reference

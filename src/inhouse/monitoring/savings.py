@@ -18,7 +18,7 @@ from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.db.unit import ReadUnit
 from inhouse.interactions.activity import NOT_COUNTED
 from inhouse.interactions.counts import Sums, sums
-from inhouse.interactions.filters import Span
+from inhouse.interactions.filters import Facets, Span
 from inhouse.interactions.hours import shifted
 from inhouse.monitoring.queries import Window
 from inhouse.settings import Price, UpstreamSettings
@@ -102,8 +102,8 @@ def savings(
     """What own models saved in the whole hours that a window touches; in the currency of the
     declared prices."""
     own: dict[str, Sums] = {}
-    for row in _answered(unit, window, ("task", "hosting")):
-        if row.hosting == "own" and row.task:
+    for row in _answered(unit, window, ("task",), hosting="own"):
+        if row.task:
             own[row.task] = row
     if not own:
         return Savings(tasks=())
@@ -120,10 +120,10 @@ def savings(
     return Savings(tasks=tuple(found))
 
 
-def _answered(unit: ReadUnit, window: Window, by: Sequence[str]) -> list[Sums]:
+def _answered(unit: ReadUnit, window: Window, by: Sequence[str], **facets: str) -> list[Sums]:
     span = Span(since=window.since, until=window.until)
-    found = sums(unit, span, by=(*by, "status"), without_arms=NOT_COUNTED)
-    return [row for row in found if row.status == "answered"]
+    only = Facets(status="answered", **facets)
+    return sums(unit, span, by=by, facets=only, without_arms=NOT_COUNTED)
 
 
 def _saving(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import ColumnElement, Row, Select, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from inhouse.core.errors import Conflict, Invalid
@@ -17,14 +17,21 @@ from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.registry.tables import RouteRevision
 
 _table = table_of(RouteRevision)
-_newest = (
-    select(_table.c.task, func.max(_table.c.revision).label("revision"))
-    .group_by(_table.c.task)
-    .subquery()
-)
-_ALL_CURRENT = select(_table).join(
-    _newest, (_table.c.task == _newest.c.task) & (_table.c.revision == _newest.c.revision)
-)
+
+
+def _newest_of_each(*when: ColumnElement[bool]) -> Select[Any]:
+    newest = (
+        select(_table.c.task, func.max(_table.c.revision).label("revision"))
+        .where(*when)
+        .group_by(_table.c.task)
+        .subquery()
+    )
+    return select(_table).join(
+        newest, (_table.c.task == newest.c.task) & (_table.c.revision == newest.c.revision)
+    )
+
+
+_ALL_CURRENT = _newest_of_each()
 """Made once: every process asks it four times a second."""
 FULL = 10_000
 
@@ -77,9 +84,10 @@ def current(unit: ReadUnit, task: str) -> Route | None:
     return None if row is None else _route(row)
 
 
-def all_current(unit: ReadUnit) -> list[Route]:
-    """The highest revision of every task that has one."""
-    return [_route(row) for row in unit.execute(_ALL_CURRENT)]
+def all_current(unit: ReadUnit, at: datetime | None = None) -> list[Route]:
+    """The highest revision of every task that has one; or that had one at some moment."""
+    found = _ALL_CURRENT if at is None else _newest_of_each(_table.c.created_at <= at)
+    return [_route(row) for row in unit.execute(found)]
 
 
 def history(unit: ReadUnit, task: str, limit: int = 50) -> list[Route]:
