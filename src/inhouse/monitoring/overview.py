@@ -173,7 +173,7 @@ def overview(
         tasks=tuple(tasks),
         independence=report,
         attention=tuple(concerns(unit, server, tasks, now=now)),
-        savings=savings(unit, window, specs, upstreams or {}),
+        savings=savings(unit, window, specs, upstreams or {}, found),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
@@ -18,7 +18,7 @@ from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.db.unit import ReadUnit
 from inhouse.interactions.activity import NOT_COUNTED
 from inhouse.interactions.counts import Sums, sums
-from inhouse.interactions.filters import Facets, Span
+from inhouse.interactions.filters import Span
 from inhouse.interactions.hours import shifted
 from inhouse.monitoring.queries import Window
 from inhouse.settings import Price, UpstreamSettings
@@ -27,6 +27,7 @@ from inhouse.tasks.spec import TaskSpec
 BACK: Final = timedelta(days=90)
 """How far back, from the end of a window, calls of upstreams tell what a call cost."""
 _MILLION: Final = 1_000_000
+_ANSWERED: Final = "answered"
 
 
 class Basis(StrEnum):
@@ -98,19 +99,22 @@ def savings(
     window: Window,
     specs: Sequence[TaskSpec],
     upstreams: Mapping[str, UpstreamSettings],
+    counts: Sequence[Sums] | None = None,
 ) -> Savings:
     """What own models saved in the whole hours that a window touches; in the currency of the
-    declared prices."""
+    declared prices. ``counts``: the calls of the window, where somebody has them already, told
+    apart by ``task``, ``hosting`` and ``status`` at least."""
     own: dict[str, Sums] = {}
-    for row in _answered(unit, window, ("task",), hosting="own"):
-        if row.task:
-            own[row.task] = row
+    for row in _counts(unit, window, ("task", "hosting", "status")) if counts is None else counts:
+        if row.hosting == "own" and row.status == _ANSWERED and row.task:
+            own[row.task] = _both(own[row.task], row) if row.task in own else row
     if not own:
         return Savings(tasks=())
     back = Window(since=min(window.since, shifted(window.until, -BACK)), until=window.until)
     general: dict[str, list[Sums]] = {}
-    for row in _answered(unit, back, ("day", "task", "reference", "hosting")):
-        if row.hosting != "own" and row.task in own and row.reference:
+    for row in _counts(unit, back, ("day", "task", "reference", "hosting", "status")):
+        is_general = row.hosting != "own" and row.status == _ANSWERED and row.reference
+        if is_general and row.task in own:
             general.setdefault(row.task, []).append(row)
     chains = {spec.name: spec.chain for spec in specs}
     found = [
@@ -120,10 +124,19 @@ def savings(
     return Savings(tasks=tuple(found))
 
 
-def _answered(unit: ReadUnit, window: Window, by: Sequence[str], **facets: str) -> list[Sums]:
+def _counts(unit: ReadUnit, window: Window, by: Sequence[str]) -> list[Sums]:
     span = Span(since=window.since, until=window.until)
-    only = Facets(status="answered", **facets)
-    return sums(unit, span, by=by, facets=only, without_arms=NOT_COUNTED)
+    return sums(unit, span, by=by, without_arms=NOT_COUNTED)
+
+
+def _both(one: Sums, other: Sums) -> Sums:
+    return replace(
+        one,
+        calls=one.calls + other.calls,
+        cost=one.cost + other.cost,
+        input_tokens=one.input_tokens + other.input_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+    )
 
 
 def _saving(
