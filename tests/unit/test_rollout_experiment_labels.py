@@ -98,11 +98,12 @@ def test_calls_of_both_arms_are_drawn_until_it_ends(database: Database, clock: F
 
 def test_audits_decide_what_is_right(sqlite_database: Database, clock: FrozenClock) -> None:
     begun = begin(sqlite_database, clock, horizon=80, looks=1)
-    calls = {one.id: one for one in Traffic(sqlite_database, SPEC, clock).send(200)}
+    calls = {one.id: one for one in Traffic(sqlite_database, SPEC, clock).send(300)}
     loop = Conductor(sqlite_database, clock, CATALOG)
     assert loop.step(begun.id) is None
-    for number, one in enumerate(drawn(sqlite_database)):
-        is_right = calls[one.interaction_id].arm == "candidate" or number % 5 > 0
+    asked = 0
+    for one in drawn(sqlite_database):
+        is_right = calls[one.interaction_id].arm == "candidate" or (asked := asked + 1) % 5 > 0
         tell(sqlite_database, clock, one.interaction_id, {"correct": is_right})
     ended = loop.step(begun.id)
     assert ended is not None

@@ -14,7 +14,7 @@ from inhouse.feedback.submit import submit
 from inhouse.inference.base import Hosting, Question, Reply, Usage
 from inhouse.interactions.record import InteractionRecord
 from inhouse.jobs.worker import Worker
-from inhouse.rollout import audit, judge, records, replay, steer
+from inhouse.rollout import audit, history, judge, records, replay, steer
 from inhouse.rollout.controller import Controller
 from inhouse.rollout.guardrails import ShadowEvidence
 from inhouse.rollout.owner import of_rollout
@@ -139,6 +139,9 @@ def test_late_truths_count_too(sqlite_database: Database, clock: FrozenClock) ->
     Reconciler(sqlite_database, clock, CATALOG).step(rollout.id)
     [label] = counted(sqlite_database, rollout)
     assert (label.error, label.paired_error) == (1.0, 0.0)
+    with sqlite_database.read() as unit:
+        arms = history.arms(unit, now(sqlite_database, rollout))
+    assert [one.labels for one in arms] == [0, 0], "copies are no arm's calls"
 
 
 def test_a_wrong_candidate_is_rolled_back_before_anybody_meets_it(

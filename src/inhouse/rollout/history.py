@@ -165,7 +165,8 @@ def _counted(unit: ReadUnit, rollout: RolloutRecord) -> list[Row[Any]]:
 
 
 def _errors(unit: ReadUnit, rollout_id: str) -> dict[bool, list[float]]:
-    """Errors of the labels in the newest intakes, by whether they are the candidate's."""
+    """Errors of the labels in the newest intakes, by whether they are the candidate's. Those of
+    pairs are of copies, and no arm's."""
     mine = _intakes.c.rollout_id == rollout_id
     newest = unit.execute(select(func.max(_intakes.c.number)).where(mine)).scalar() or 0
     statement = select(_intakes.c.labels).where(
@@ -176,7 +177,8 @@ def _errors(unit: ReadUnit, rollout_id: str) -> dict[bool, list[float]]:
     errors: dict[bool, list[float]] = {False: [], True: []}
     for labels in unit.execute(statement).scalars():
         for one in map(records.label_of, labels):
-            errors[one.candidate].append(one.error)
+            if one.paired_error is None:
+                errors[one.candidate].append(one.error)
     return errors
 
 

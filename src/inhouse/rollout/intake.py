@@ -9,7 +9,7 @@ Corrections and ratings are never counted, because who corrects an answer choose
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -122,15 +122,13 @@ def labels(
     A call that was not answered, or rescued, is as wrong as can be. A truth that is no output of
     the task, and one about content that is not kept, is no label.
     """
-    statement = _labelled(rollout, first_revision, since).where(_is_split())
-    first: dict[str, LabelRecord] = {}
-    for row in unit.execute(statement):
-        if row.interaction_id in known or row.interaction_id in first:
-            continue
+
+    def read(row: Row[Any]) -> LabelRecord | None:
         error = _error(spec, row, row.output, bad=row.bad)
-        if error is not None:
-            first[row.interaction_id] = _label(row, error)
-    return list(first.values())
+        return None if error is None else _label(row, error)
+
+    statement = _labelled(rollout, first_revision, since).where(_is_split())
+    return _first(unit.execute(statement), known, read)
 
 
 def pair_labels(
@@ -144,21 +142,21 @@ def pair_labels(
 ) -> list[LabelRecord]:
     """Labels of inputs that a shadow answered too, as ``labels`` has them: both answers are
     compared with the same truth. A word about one answer alone is no label of a pair."""
+
+    def read(row: Row[Any]) -> LabelRecord | None:
+        if _is_of_one(row):
+            return None
+        error = _error(spec, row, row.copied, bad=row.bad)
+        paired = _error(spec, row, row.output, bad=row.paired_bad)
+        return None if error is None or paired is None else _label(row, error, paired)
+
     statement = (
         _labelled(rollout, first_revision, since)
         .add_columns(_outcome.c.paired_bad, _copy.c.output.label("copied"))
         .join(_copy, _copy.c.shadow_of == _interaction.c.id)
         .where(_is_shadow())
     )
-    first: dict[str, LabelRecord] = {}
-    for row in unit.execute(statement):
-        if row.interaction_id in known or row.interaction_id in first or _is_of_one(row):
-            continue
-        error = _error(spec, row, row.copied, bad=row.bad)
-        paired = _error(spec, row, row.output, bad=row.paired_bad)
-        if error is not None and paired is not None:
-            first[row.interaction_id] = _label(row, error, paired)
-    return list(first.values())
+    return _first(unit.execute(statement), known, read)
 
 
 def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
@@ -203,6 +201,20 @@ def _labelled(rollout: Mover, first_revision: int, since: datetime) -> Select[An
         )
         .order_by(_feedback.c.created_at, _feedback.c.id)
     )
+
+
+def _first(
+    rows: Iterable[Row[Any]], known: Container[str], read: Callable[[Row[Any]], LabelRecord | None]
+) -> list[LabelRecord]:
+    """The first label of every call that is not known."""
+    first: dict[str, LabelRecord] = {}
+    for row in rows:
+        if row.interaction_id in known or row.interaction_id in first:
+            continue
+        label = read(row)
+        if label is not None:
+            first[row.interaction_id] = label
+    return list(first.values())
 
 
 def _label(row: Row[Any], error: float, paired_error: float | None = None) -> LabelRecord:
