@@ -4,8 +4,8 @@
 
 A suite is a folder under tests/; one that does not exist, or holds no test, counts nothing. Each
 tells how many of its tests passed, and their seconds. Tests marked `full` run when INHOUSE_FULL is
-set. Suites run together in one pytest, but for those that drive a browser: its event loop stays
-in the process that drives it. The last two lines are the totals: `N passed, N failed`, then
+set. All run together in one pytest, but for the modules that drive a browser: its event loop
+stays in the process that drives it. The last two lines are the totals: `N passed, N failed`, then
 pytest's own form of them. The exit status is 1 when anything failed, when pytest could not run, or
 when no test ran at all.
 """
@@ -31,17 +31,18 @@ NOTHING_COLLECTED = 5
 WORKERS = 3
 # A module goes to one worker, in the order of tests/conftest.py: the longest first.
 IN_PARALLEL = ("-n", str(WORKERS), "--dist", "loadscope", "--no-loadscope-reorder")
-BROWSERS = ("e2e",)
+BROWSERS = "test_pages_*.py"
 OUTCOMES = ("failed", "passed", "skipped", "errors")
 
 
-def run(suites: list[str], *, full: bool) -> tuple[int, list[dict[str, Any]]]:
-    """Suites in one pytest: its exit status, and every test's name, outcome and seconds."""
+def run(paths: list[str], *, full: bool) -> tuple[int, list[dict[str, Any]]]:
+    """Suites, or modules of them, in one pytest: its exit status, and every test's name, outcome
+    and seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
         command = [
             *(sys.executable, "-m", "pytest", "--quiet"),
-            *(f"tests/{suite}" for suite in suites),
+            *paths,
             *(() if full else ("-m", "not full")),
             *IN_PARALLEL,
             f"--junit-xml={report}",
@@ -95,8 +96,10 @@ def main() -> int:
     arguments = parser.parse_args()
     full = bool(os.environ.get("INHOUSE_FULL"))
     wanted = [one for one in arguments.suites if any((ROOT / "tests" / one).glob("**/test_*.py"))]
-    without = [suite for suite in wanted if suite not in BROWSERS]
-    browsers = [suite for suite in wanted if suite in BROWSERS]
+    folders = [f"tests/{suite}" for suite in wanted]
+    found = (path for one in folders for path in sorted((ROOT / one).glob(BROWSERS)))
+    browsers = [str(path.relative_to(ROOT)) for path in found]
+    without = [*folders, *(f"--ignore={path}" for path in browsers)] if folders else []
     for suite in arguments.suites:
         if suite not in wanted:
             print(f"--- {suite}: no tests yet")
@@ -104,8 +107,8 @@ def main() -> int:
     status, tests = 0, list[dict[str, Any]]()
     for together in (without, browsers):
         if together:
-            failed, found = run(together, full=full)
-            status, tests = status or failed, tests + found
+            failed, ran = run(together, full=full)
+            status, tests = status or failed, tests + ran
     seconds = time.monotonic() - started
     results = [told(suite, tests) for suite in wanted]
     for result in results:

@@ -45,11 +45,12 @@ settings.load_profile("inhouse")
 
 
 LONGEST = (
-    *("test_demo_story", "test_engine_lm", "test_training_run", "test_docs_commands"),
-    *("test_server_recording", "test_trainer_encoder", "test_api_schemathesis"),
-    *("test_engine_encoder", "test_evaluation_run", "test_lm_forms", "test_kill_server"),
-    *("test_faults_database", "test_pages_models", "test_many_gateways", "test_pages_shell"),
-    *("test_api_server", "test_task_run_file", "test_training_cli", "test_server_breakers"),
+    *("test_demo_story", "test_rollout_simulate", "test_engine_lm", "test_training_run"),
+    *("test_docs_commands", "test_api_schemathesis", "test_trainer_encoder", "test_many_gateways"),
+    *("test_kill_server", "test_server_breakers", "test_evaluation_run", "test_server_recording"),
+    *("test_recorder_kill", "test_lm_forms", "test_training_cli", "test_server_limits"),
+    *("test_engine_encoder", "test_api_server", "test_task_run_file", "test_jobs_processes"),
+    *("test_pages_models", "test_pages_interactions", "test_pages_shell", "test_pages_rollouts"),
 )
 
 

@@ -17,8 +17,8 @@ LONGEST_S = 1800.0
 TEMPLATE = """
 import json, os, sys
 import alembic.command, sqlalchemy.dialects.sqlite, sqlite3
-import inhouse.api.serve, inhouse.bootstrap, inhouse.client.sync, inhouse.evaluation.report
-import inhouse.cli.demo.stage, inhouse.cli.logs
+import inhouse.api.control, inhouse.api.serve, inhouse.bootstrap, inhouse.client.sync
+import inhouse.evaluation.report, inhouse.cli.demo.stage, inhouse.cli.logs
 from inhouse.cli import main
 
 for line in sys.stdin:

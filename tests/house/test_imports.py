@@ -24,6 +24,8 @@ sys.argv = ["inhouse", "--dir", sys.argv[1], "serve", "--port", "0"]
 from inhouse.cli.main import run
 run()
 """
+BESIDE_THE_FIRST_CALLS = {"fastapi", "starlette", "inhouse.api.control", "inhouse.dashboard"}
+"""What is loaded when calls are answered already."""
 HEAVY = ("sqlalchemy", "alembic", "fastapi", "starlette", "uvicorn", "numpy", "torch", "sklearn")
 
 
@@ -53,6 +55,18 @@ def test_serve_loads_nothing_that_it_does_without(tmp_path: Path) -> None:
     assert "alembic" in first, "a database that is made is migrated"
     assert {"sqlalchemy", "fastapi", "inhouse.gateway.call"} <= second
     assert second.isdisjoint(LEFT_TO_THEIR_USE), sorted(second & set(LEFT_TO_THEIR_USE))
+
+
+def test_calls_are_answered_before_the_web_framework_is_loaded() -> None:
+    script = (
+        "import sys\n"
+        "import inhouse.cli.serve, inhouse.api.serve\n"
+        f"print('loaded:', *({BESIDE_THE_FIRST_CALLS!r} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "loaded:"
 
 
 def _modules_of_a_server(folder: Path) -> set[str]:

@@ -33,6 +33,14 @@ def test_the_closing_line_reads_as_pytests() -> None:
     assert "no tests ran" in suites.closing(Counter(), 0.0)
 
 
+def test_who_drives_a_browser_runs_apart() -> None:
+    tests = ROOT / "tests"
+    modules = set(tests.rglob("test_*.py")) - {Path(__file__)}
+    drive = {path for path in modules if "(chromium: Browser" in path.read_text("utf-8")}
+    assert drive
+    assert drive <= set((tests / "e2e").glob(suites.BROWSERS))
+
+
 def test_no_test_at_all_is_no_success() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "suites.py"), "nowhere"],

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import inhouse.api.app  # noqa: F401 - declares every series
+import inhouse.api.control  # noqa: F401 - declares every series
 from inhouse.monitoring.concern import Code
 
 ROOT = Path(__file__).parents[2]

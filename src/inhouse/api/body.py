@@ -14,6 +14,7 @@ from inhouse.api.problems import BadRequest, FieldError, TooLarge, UnsupportedTy
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 T = TypeVar("T")
 
 LIMIT: Final = 10 * 1024 * 1024

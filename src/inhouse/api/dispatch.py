@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 from inhouse.api.auth import Access
 from inhouse.api.batch import Batch
 from inhouse.api.body import (
+    AsgiApp,
     Gone,
     Receive,
     Scope,
@@ -26,13 +28,14 @@ from inhouse.api.decisions import Decisions
 from inhouse.api.embeddings import EmbeddingRoute
 from inhouse.api.hangup import unless_gone
 from inhouse.api.hot import HotRoutes
+from inhouse.api.later import Later
+from inhouse.api.probes import Probes
 from inhouse.api.problems import MethodNotAllowed, render, unexpected
 from inhouse.api.respond import WRITER, Response, Streamed, Writer
 from inhouse.bootstrap import App
 from inhouse.core.errors import InhouseError
 from inhouse.reload import Reloading
 
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = Callable[[Scope, Receive], Awaitable[Response | Streamed]]
 
 _API = "/v1/"
@@ -44,16 +47,16 @@ _BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
 class Dispatcher:
     """The ASGI application of a wired ``App``.
 
-    ``control`` answers what is not hot. ``stopping`` is set when the server begins to shut down, so
-    that streams of events end. ``reloading`` follows the settings meanwhile. ``failure`` is what
-    kept the App from starting or stopping, if anything did.
+    ``control`` answers what is not hot, and is loaded after the start. ``stopping`` is set when the
+    server begins to shut down, so that streams of events end. ``reloading`` follows the settings
+    meanwhile. ``failure`` is what kept the App from starting or stopping, if anything did.
     """
 
     def __init__(
         self,
         app: App,
         access: Access,
-        control: AsgiApp,
+        control: Later,
         stopping: asyncio.Event,
         reloading: Reloading,
     ) -> None:
@@ -67,7 +70,9 @@ class Dispatcher:
         }
         batch = Batch(access, self._hot.run_one, limit=lambda: app.body_limit)
         self._of_task = {"/run": self._hot.run, "/run-batch": batch.run}
-        self._control = control
+        probes = Probes(app)
+        self._probes: dict[str, Handler] = {"/healthz": probes.healthz, "/readyz": probes.readyz}
+        self.control = control
         self.stopping = stopping
         self.reloading = reloading
         self.failure: Exception | None = None
@@ -78,10 +83,12 @@ class Dispatcher:
             return
         try:
             handler = self._handler(scope["path"])
-            if handler is None:
-                await self._pass_on(scope, receive, send)
+            if handler is not None:
+                await self._reply(handler, "POST", scope, receive, send)
+            elif (probe := self._probes.get(scope["path"])) is not None:
+                await self._reply(probe, "GET", scope, receive, send)
             else:
-                await self._reply(handler, scope, receive, send)
+                await self._pass_on(scope, receive, send)
         except Gone:
             return
         finally:
@@ -94,10 +101,12 @@ class Dispatcher:
             return partial(handler, task) if task and handler is not None else None
         return self._exact.get(path)
 
-    async def _reply(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _reply(
+        self, handler: Handler, method: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         answer: Response | Streamed
         try:
-            _check_method(scope)
+            _check_method(scope, method)
             answer = await handler(scope, receive)
         except InhouseError as error:
             answer = Response(*render(error, scope))
@@ -117,13 +126,19 @@ class Dispatcher:
         try:
             if _has_body(scope):
                 receive = _replay(await self._body(scope, receive), receive)
-            await self._control(scope, receive, send)
+            control = await self._loaded(scope)
         except InhouseError as error:
             await _write(send, Response(*render(error, scope)))
-        except Gone:
-            raise
-        except Exception:  # noqa: BLE001 FastAPI's handler logged and answered it, then raised
             return
+        with suppress(Exception):  # FastAPI's handler logged and answered it, then raised
+            await control(scope, receive, send)
+
+    async def _loaded(self, scope: Scope) -> AsgiApp:
+        """What answers the rest. Raises InhouseError when it cannot be loaded."""
+        try:
+            return await self.control.get()
+        except Exception as error:
+            raise unexpected(error, scope) from error
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         if not scope["path"].startswith(_API) and is_form(scope):
@@ -162,9 +177,9 @@ class Dispatcher:
             await asyncio.to_thread(self._app.stop)
 
 
-def _check_method(scope: Scope) -> None:
-    if scope["method"] != "POST":
-        raise MethodNotAllowed(f"{scope['path']} takes POST only")
+def _check_method(scope: Scope, method: str) -> None:
+    if scope["method"] != method:
+        raise MethodNotAllowed(f"{scope['path']} takes {method} only")
 
 
 async def _write(send: Send, response: Response) -> None:

@@ -16,6 +16,7 @@ from inhouse.client.models import (
     ChatResponse,
     FeedbackRequest,
     FeedbackResponse,
+    Health,
     OpenAIError,
     Problem,
     RunRequest,
@@ -36,6 +37,7 @@ _MODELS = (
     DecisionMessage,
     EmbeddingRequest,
     EmbeddingResponse,
+    Health,
     Problem,
     OpenAIError,
 )
@@ -97,6 +99,7 @@ def _add(document: dict[str, Any]) -> None:
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}, {}]
+    document["paths"] |= _of_probes(refs)
     _tell_errors(document, refs)
     document["paths"] |= _of_tasks(refs) | _of_openai(refs)
     decisions = document["paths"]["/v1/decisions"]["post"]["responses"]["200"]["headers"]
@@ -159,6 +162,36 @@ def _of_openai(refs: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
             refs[OpenAIError],
             [_UNIT],
         ),
+    }
+
+
+def _of_probes(refs: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
+    """What tells whether the server runs."""
+    told = {
+        "/healthz": ("Healthz", "The process answers. Open to everybody."),
+        "/readyz": (
+            "Readyz",
+            "Calls can be answered: the recorder has room, and the database answers. 503 "
+            "otherwise, except that a server which answers calls that it cannot record "
+            '(`on_record_failure = "answer"`) says `cut-off`, with the age of its routes. Open to '
+            "everybody.",
+        ),
+    }
+    return {
+        path: {
+            "get": {
+                "tags": ["operation"],
+                "summary": summary,
+                "description": text,
+                "responses": {
+                    "200": {
+                        "description": "The answer.",
+                        "content": {"application/json": {"schema": refs[Health]}},
+                    }
+                },
+            }
+        }
+        for path, (summary, text) in told.items()
     }
 
 

@@ -37,7 +37,7 @@ def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None
     Invalid (code ``bind``) when the address cannot be had, and whatever keeps the App from
     starting.
     """
-    server = _Server(app, _listen(app, host, port), ready)
+    server = _Server(app, _listen(app, host, port), ready, loaded=_spare_what_stays)
     _spare_what_stays()
     before = [(number, signal.signal(number, server.leave)) for number in _SIGNALS]
     before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, server.reload)))
@@ -50,7 +50,8 @@ def serve(app: App, *, host: str, port: int, ready: Callable[[str], None] | None
 
 def _spare_what_stays() -> None:
     """Have the collector of garbage leave alone what was loaded, which stays, and look less often:
-    the hot path makes few cycles, and a look at everything would stop all calls for 50 ms."""
+    the hot path makes few cycles, and a look at everything would stop all calls for 50 ms. Done
+    again when the rest is loaded."""
     gc.freeze()
     gc.enable()
     gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])
@@ -106,16 +107,24 @@ class ServerHandle:
 
 def serve_in_thread(app: App, *, host: str = "127.0.0.1", port: int = 0) -> ServerHandle:
     """Start a server in a thread and return once it accepts connections. Raises as ``serve``."""
-    return ServerHandle(_Server(app, _listen(app, host, port), None), "server").start()
+    return ServerHandle(_Server(app, _listen(app, host, port)), "server").start()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it is ready and tells streams when it stops."""
+    """uvicorn, which says when it is ready, loads then what is not hot, and tells streams when it
+    stops."""
 
     def __init__(
-        self, app: App, listening: socket.socket, ready: Callable[[str], None] | None
+        self,
+        app: App,
+        listening: socket.socket,
+        ready: Callable[[str], None] | None = None,
+        *,
+        loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._dispatcher: Dispatcher = build(app)
+        self._loaded = loaded
+        self._loader = threading.Thread(target=self._load, name="loader", daemon=True)
         self._listening = listening
         self.on_ready = ready
         self.url = _url(listening)
@@ -153,13 +162,25 @@ class _Server(uvicorn.Server):
                 self.run(sockets=[self._listening])
         finally:
             self._listening.close()
+            if self._loader.is_alive():
+                self._loader.join()
         if self._dispatcher.failure is not None:
             raise self._dispatcher.failure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self.should_exit:
+            return
+        self._loader.start()
         if self.on_ready is not None:
             self.on_ready(self.url)
+
+    def _load(self) -> None:
+        """The control API and the pages. What fails here fails again, and is told, where they are
+        asked for."""
+        with suppress(Exception):
+            self._dispatcher.control.load()
+            self._loaded()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._dispatcher.stopping.set()

@@ -339,11 +339,3 @@ class ModelList(Answer):
 
     object: Literal["list"] = "list"
     data: list[Model]
-
-
-class Health(Answer):
-    """The server runs. ``cut-off``: calls are answered by the routes as they were read
-    ``routes_age_s`` seconds ago, since the database does not answer."""
-
-    status: Literal["ok", "cut-off"] = "ok"
-    routes_age_s: float | None = None

@@ -5,9 +5,9 @@ A request refuses fields that it does not know; answers may gain fields in later
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Tags = Annotated[
     dict[
@@ -137,6 +137,14 @@ class ChatResponse(Struct, kw_only=True, frozen=True):
     choices: list[ChatChoice]
     usage: ChatUsage
     object: str = "chat.completion"
+
+
+class Health(Struct, kw_only=True, frozen=True):
+    """The server runs. ``cut-off``: calls are answered by the routes as they were read
+    ``routes_age_s`` seconds ago, since the database does not answer."""
+
+    status: Literal["ok", "cut-off"] = "ok"
+    routes_age_s: float | UnsetType = UNSET
 
 
 class Problem(Struct, kw_only=True, frozen=True):
