@@ -88,7 +88,7 @@ _BARS: Final[tuple[tuple[str, str, float, Callable[[Result], float | None]], ...
     ("client errors with a dead primary", "<=", 0, _errors_when_dead),
     ("tries at a hanging primary", "<=", 5, _tries_when_hanging),
     ("s until ready", "<=", 1.5, _at("starts", _OWN, "ready_s")),
-    ("MB held when ready, without models", "<=", 120, _at("starts", _OWN, "rss_mb")),
+    ("MB held with its pages, without models", "<=", 120, _at("starts", _OWN, "rss_mb")),
     ("growth of memory over the requests", "<=", 0.05, _at("growth", "growth")),
     ("ms p50, own encoder, batch 1", "<=", 3.0, _at("encoder", "closed c=1", "p50_ms")),
     ("errors of the encoder at 10 x the demo's rate", "<=", 0, _encoder_errors),
