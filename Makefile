@@ -69,8 +69,8 @@ check: lint ## style, types, import contracts and house rules
 test: lint ## check, then every suite in order
 	@$(BIN)/python scripts/suites.py $(SUITES)
 
-test-full: lint ## the same at full sizes, with a report in .cache/tests.json
-	@INHOUSE_FULL=1 $(BIN)/python scripts/suites.py --json .cache/tests.json $(SUITES)
+test-full: lint ## the same at full sizes, with a report in benchmarks/results/tests.json
+	@INHOUSE_FULL=1 $(BIN)/python scripts/suites.py --json benchmarks/results/tests.json $(SUITES)
 
 bench: $(VENV)/.test ## measure, and write the figures' blocks of README.md
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

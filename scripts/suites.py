@@ -4,10 +4,10 @@
 
 A suite is a folder under tests/; one that does not exist, or holds no test, counts nothing. Each
 tells how many of its tests passed, and their seconds. Tests marked `full` run when INHOUSE_FULL is
-set. All run together in one pytest, but for the modules that drive a browser: its event loop
-stays in the process that drives it. The last two lines are the totals: `N passed, N failed`, then
-pytest's own form of them. The exit status is 1 when anything failed, when pytest could not run, or
-when no test ran at all.
+set. All run together in one pytest, but for the modules that drive a browser: its event loop stays
+in the process that drives it. FILE names the tests that took a second or more, or did not pass. The
+last two lines are the totals: `N passed, N failed`, then pytest's own form of them. The exit status
+is 1 when anything failed, when pytest could not run, or when no test ran at all.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def told(suite: str, tests: list[dict[str, Any]]) -> dict[str, Any]:
         "suite": suite,
         "seconds": round(sum(test["seconds"] for test in own), 1),
         "counts": {name: counts[name] for name in OUTCOMES},
-        "tests": own,
+        "tests": [test for test in own if test["seconds"] >= 1 or test["outcome"] != "passed"],
     }
 
 
@@ -91,7 +91,7 @@ def closing(total: Counter[str], seconds: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write counts, seconds and every test here")
+    parser.add_argument("--json", type=Path, help="write counts and seconds here")
     parser.add_argument("suites", nargs="+")
     arguments = parser.parse_args()
     full = bool(os.environ.get("INHOUSE_FULL"))

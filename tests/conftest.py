@@ -18,7 +18,6 @@ from sqlalchemy.engine import make_url
 
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import InhouseError
-from inhouse.core.hashing import digest_of
 from inhouse.db.unit import Database
 from inhouse.inference.engines.converters import CONVERTERS
 from inhouse.migrations.schema import metadata
@@ -45,6 +44,7 @@ settings.load_profile("inhouse")
 
 
 LONGEST = (
+    *("test_rollout_loop", "test_lowest_versions"),  # by far, where they run at full size
     *("test_demo_story", "test_rollout_simulate", "test_engine_lm", "test_training_run"),
     *("test_docs_commands", "test_api_schemathesis", "test_trainer_encoder", "test_many_gateways"),
     *("test_kill_server", "test_server_breakers", "test_evaluation_run", "test_server_recording"),
@@ -70,19 +70,6 @@ def missing(what: str, why: str) -> None:
 @pytest.fixture
 def clock() -> FrozenClock:
     return FrozenClock()
-
-
-@pytest.fixture(scope="session")
-def proofs() -> Path:
-    """A folder for simulated runs of full size, which take hours, so that who stops them can go on.
-    Its name is that of the code: runs of other code are never taken."""
-    package = ROOT / "src" / "inhouse"
-    parts = ("rollout", "interactions", "feedback", "db", "gateway")
-    sources = [source for part in parts for source in sorted((package / part).rglob("*.py"))]
-    code = digest_of([source.read_text(encoding="utf-8") for source in sources])
-    folder = ROOT / ".cache" / "proofs" / code[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="session")

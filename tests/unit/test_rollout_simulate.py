@@ -1,13 +1,13 @@
-"""The proof, small by default and whole with ``make test-full``; and the command that shows it."""
+"""The proof, played again in part, more of it with ``make test-full``; and what wrote it."""
 
 from __future__ import annotations
 
 import ast
 import json
-import os
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -16,14 +16,16 @@ from typer.testing import CliRunner
 from inhouse.cli.main import app
 from inhouse.core.errors import Conflict, Invalid, NotFound
 from inhouse.rollout import truths
-from inhouse.rollout.bars import Run, Verdict, at_least, measure, upper_limit
+from inhouse.rollout.bars import BarResult, Run, Verdict, at_least, measure, upper_limit
 from inhouse.rollout.direct import Direct
 from inhouse.rollout.kept import Kept
+from inhouse.rollout.report import fingerprints_of
 from inhouse.rollout.rivals import Peeked, PointEstimate, ThresholdGate
 from inhouse.rollout.scenarios import SCENARIOS, Scenario
-from inhouse.rollout.simulate import LIMIT, OURS, PLAINLY, Piece, batch, play, seed_of, simulate
+from inhouse.rollout.simulate import LIMIT, OURS, Piece, batch, play, seed_of, simulate
 
 MASTER = 5
+PROOF = Path(__file__).parents[2] / "benchmarks" / "results" / "rollouts.json"
 LONG = {"sticky-users": 3000, "split-right": 3000, "as-fast": 3000, "thresholds": 2000}
 """Requests after which runs of the default size end where there is seldom a verdict before 20,000:
 a false verdict until then is one too many as well."""
@@ -43,21 +45,35 @@ def test_no_bar_is_refuted(scenario: Scenario) -> None:
         runs.append(play(scenario, rule, seed, limit=LONG.get(scenario.name, LIMIT)))
     results = [measure(bar, runs) for bar in scenario.bars]
     assert [one for one in results if one.refuted] == []
+    if scenario.name not in LONG:
+        assert [*fingerprints_of(runs)] == told(scenario)["fingerprints"][:3]
+
+
+def told(scenario: Scenario) -> dict[str, Any]:
+    """What the written proof says of our rule."""
+    written = json.loads(PROOF.read_bytes())
+    assert (written["master_seed"], written["batch"], written["finished"]) == (MASTER, 1, True)
+    ours = [one for one in written["results"] if one["rule"] == OURS]
+    [found] = [one for one in ours if one["scenario"] == scenario.name]
+    return dict(found)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
+def test_the_written_proof_is_of_full_size_and_proves_every_bar(scenario: Scenario) -> None:
+    found = told(scenario)
+    assert found["runs"] == 4000 == 100 * len(found["fingerprints"])
+    assert [one["words"] for one in found["bars"]] == [bar.words for bar in scenario.bars]
+    assert [one for one in found["bars"] if not BarResult(**one).proven] == []
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_every_bar_holds_at_full_size(scenario: Scenario, proofs: Path) -> None:
-    kept = Kept(proofs / f"engine-{scenario.name}.jsonl", MASTER, PLAINLY)
-    processes = max(2, os.cpu_count() or 1)
-    for piece in simulate(
-        [scenario], runs=4000, master=MASTER, processes=processes, rules=[OURS], known=kept.runs
-    ):
-        kept.add(piece)
-    [(_, _, done)] = kept.rows([scenario], [OURS], 4000)
-    assert len(done) == 4000
-    results = [measure(bar, done) for bar in scenario.bars]
-    assert [one for one in results if not one.proven] == []
+def test_whoever_plays_runs_of_the_proof_again_has_the_same(scenario: Scenario) -> None:
+    """Which hundred of its runs is drawn anew every time."""
+    written = told(scenario)["fingerprints"]
+    piece = Random().randrange(3, len(written))
+    again = batch(scenario.name, OURS, MASTER, 100 * piece, 100)
+    assert (piece, *fingerprints_of(again)) == (piece, written[piece])
 
 
 def test_other_rules_are_wrong_more_often_on_the_same_streams() -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import Final
 
+from inhouse.core.hashing import digest_of
 from inhouse.rollout.bars import BarResult, Run, Verdict, measure
 from inhouse.rollout.scenarios import Scenario
+
+FINGERPRINTED: Final = 100
+"""Runs that one fingerprint stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +20,9 @@ class Summary:
     """What one rule did in one scenario.
 
     Counts are of runs. ``requests`` and ``candidate`` are medians over the runs that ended in the
-    most frequent verdict, ``requests_p90`` the 90th percentile. ``bars`` are those of our rule.
+    most frequent verdict, ``requests_p90`` the 90th percentile. ``bars`` are those of our rule, and
+    ``fingerprints`` those of its runs, by which whoever plays some of them again knows that he had
+    the same (``fingerprints_of``).
     """
 
     scenario: str
@@ -29,6 +36,7 @@ class Summary:
     requests_p90: float
     candidate: float
     bars: tuple[BarResult, ...]
+    fingerprints: tuple[str, ...]
 
     def share(self, count: int) -> float:
         return count / self.runs
@@ -51,7 +59,15 @@ def summarise(scenario: Scenario, rule: str, runs: Sequence[Run], *, judged: boo
         requests_p90=quantiles([*requests, requests[-1]], n=10, method="inclusive")[-1],
         candidate=median(run.candidate for run in typical),
         bars=tuple(measure(bar, runs) for bar in scenario.bars) if judged else (),
+        fingerprints=fingerprints_of(runs) if judged else (),
     )
+
+
+def fingerprints_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """16 hex characters of the SHA-256 of every ``FINGERPRINTED`` runs, in their order; the last
+    ones may be fewer."""
+    starts = range(0, len(runs), FINGERPRINTED)
+    return tuple(digest_of(runs[start : start + FINGERPRINTED])[:16] for start in starts)
 
 
 def lines(summary: Summary) -> list[str]:
