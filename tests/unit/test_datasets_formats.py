@@ -378,6 +378,23 @@ def test_a_docbin_of_just_the_size_is_read(monkeypatch: pytest.MonkeyPatch) -> N
         _read("docbin", content)
 
 
+@pytest.mark.parametrize("below", [1, 100])
+def test_a_docbin_that_nobody_could_read_back_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, below: int
+) -> None:
+    """Neither one that is known to be too large by its words, nor one by all that it holds."""
+    record = Record(
+        text="a text", target={"label": "bad"}, weight=1.0, quality=1.0, group="g", split="train"
+    )
+    content, _ = _write("docbin", SPECS[TaskKind.CHOICE], [record] * 3)
+    size = len(zlib.decompress(content))
+    monkeypatch.setattr(docbin, "LARGEST", size // below if below > 1 else size - 1)
+    file = BytesIO()
+    with pytest.raises(Invalid) as refused:
+        docbin.write(file, SPECS[TaskKind.CHOICE], [record] * 3)
+    assert (refused.value.code, file.getvalue()) == ("export-size", b"")
+
+
 @pytest.mark.parametrize("name", ["parquet", "docbin"])
 def test_a_flipped_byte_of_a_binary_file_is_an_error_of_ours(name: str) -> None:
     spec = SPECS[TaskKind.CHOICE]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 from spacy.tokens import Doc, DocBin
@@ -19,7 +20,8 @@ from inhouse.datasets.formats.row import Record, Row, refuse_file, refuse_kind
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 LARGEST: Final = 512 * 1024 * 1024
-"""Bytes of a file, unpacked, that is read: some 125,000 documents of 40 words."""
+"""Bytes of a file, unpacked, that is read or written: some 125,000 documents of 40 words."""
+_VALUE_BYTES: Final = 8
 _PIECE: Final = 1024 * 1024
 _GROUP = "sc"
 _BESIDE = ("group", "weight", "occurred_at", "subject", "split")
@@ -35,7 +37,13 @@ def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
     """Spans are the entities, else the span group "sc". Other fields come from user data. Raises
     Invalid (``import-size``) for a file that is over ``LARGEST`` when it is unpacked."""
     try:
-        _check_size(file)
+        if not _fits(file):
+            raise Invalid(
+                f"the DocBin is over {LARGEST // 1024 // 1024} MiB when it is unpacked",
+                code="import-size",
+                hint="write it as several files, or as jsonl or parquet, which are read row by row",
+            )
+        file.seek(0)
         found = DocBin(store_user_data=True).from_bytes(file.read())
         documents = iter(found.get_docs(Vocab()))
         for number in range(1, len(found) + 1):
@@ -45,29 +53,42 @@ def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
 
 
 def write(file: BinaryIO, spec: TaskSpec, records: Iterable[Record]) -> dict[str, int]:
-    """Spans become entities, a label becomes a category."""
+    """Spans become entities, a label becomes a category. Raises Invalid (``export-size``) before it
+    writes anything that ``read`` would refuse."""
     if spec.kind not in (TaskKind.SPANS, TaskKind.CHOICE):
         raise refuse_kind("DocBin", spec, "spans and labels")
     vocab = Vocab()
     found = DocBin(store_user_data=True)
+    token_bytes, size = _VALUE_BYTES * len(found.attrs) + 1, 0
     for one in records:
-        found.add(_document(vocab, spec, one))
-    file.write(found.to_bytes())
+        document = _document(vocab, spec, one)
+        size += len(document) * token_bytes
+        if size > LARGEST:
+            raise _too_much_to_write()
+        found.add(document)
+    packed = found.to_bytes()
+    if not _fits(BytesIO(packed)):
+        raise _too_much_to_write()
+    file.write(packed)
     return {}
 
 
-def _check_size(file: BinaryIO) -> None:
-    """Unpack it piece by piece, without keeping any, and go back to its beginning."""
+def _fits(file: BinaryIO) -> bool:
+    """Whether it is within ``LARGEST``: it is unpacked piece by piece, without keeping any."""
     unpacking, size = zlib.decompressobj(), 0
     while not unpacking.eof and (packed := unpacking.unconsumed_tail or file.read(_PIECE)):
         size += len(unpacking.decompress(packed, _PIECE))
         if size > LARGEST:
-            raise Invalid(
-                f"the DocBin is over {LARGEST // 1024 // 1024} MiB when it is unpacked",
-                code="import-size",
-                hint="write it as several files, or as jsonl or parquet, which are read row by row",
-            )
-    file.seek(0)
+            return False
+    return True
+
+
+def _too_much_to_write() -> Invalid:
+    return Invalid(
+        f"the DocBin would be over {LARGEST // 1024 // 1024} MiB when it is unpacked",
+        code="export-size",
+        hint="write one split at a time, or jsonl or parquet, which have no limit",
+    )
 
 
 def _fields(document: Doc) -> dict[str, Any]:
