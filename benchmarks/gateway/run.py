@@ -232,6 +232,6 @@ def _machine() -> dict[str, Any]:
         "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),
         "processor": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {' '.join(platform.python_build())}",
         "packages": {name: version(name) for name in _PACKAGES},
     }
