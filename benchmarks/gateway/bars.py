@@ -109,9 +109,10 @@ def bars(result: Result) -> list[dict[str, Any]]:
 
 def block(result: Result) -> str:
     """The README's block: every target beside every other, then the bars that were measured."""
+    machine = result["machine"]
     lines = [
-        f"One run on {result['machine']['cores']} cores, which also ran the mock and the load, with",
-        f"Python {result['machine']['python'].partition(',')[0]};",
+        f"One run on {machine['cores']} cores, which also ran the mock and the load, with Python",
+        f"{machine['python'].partition(',')[0]};",
         "medians of the repetitions. Prompts of 1-16 kB, answers of 30-300 tokens; ours with key,",
         "10 % split, tags, cost, metrics and every call recorded. The bars in ms and requests/s",
         "were set on an idle machine on which TensorZero took 0.185 ms CPU (c=1), 0.10 ms (c=16),",
