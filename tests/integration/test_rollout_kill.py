@@ -19,7 +19,7 @@ from inhouse.core.states import VersionStatus
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
 from inhouse.registry import routes, versions
-from inhouse.rollout import records, steer
+from inhouse.rollout import intake_records, records, steer
 from inhouse.rollout.plan import FULL_BP, RolloutState
 from inhouse.rollout.reconcile import Reconciler
 from inhouse.rollout.records import RolloutRecord
@@ -103,7 +103,7 @@ def check(database: Database, rollout: RolloutRecord) -> RolloutRecord:
     with database.read() as unit:
         found = records.get(unit, rollout.id)
         decisions = records.decisions(unit, rollout.id)
-        intakes = records.intakes(unit, rollout.id)
+        intakes = intake_records.list_intakes(unit, rollout.id)
         route = routes.current(unit, SPEC.name)
         status = versions.get(unit, SPEC.name, 1).status
         owners = unit.execute(select(table_of(SplitOwner))).all()

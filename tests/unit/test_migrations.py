@@ -17,7 +17,7 @@ from inhouse.db.unit import Database
 from inhouse.migrations.migrate import configuration, revisions
 from inhouse.migrations.schema import metadata
 from inhouse.migrations.upgrade import NEWEST, revision, upgrade
-from inhouse.rollout import experiment_records, records
+from inhouse.rollout import experiment_records, intake_records
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -111,7 +111,7 @@ def test_intakes_of_before_keep_what_they_counted(empty: Database) -> None:
             )
     upgrade(empty)
     with empty.read() as unit:
-        first, second = records.intakes(unit, "r")
+        first, second = intake_records.list_intakes(unit, "r")
     assert first.counted == (("a", 3), ("b", 7))
     assert second.counted == (("a", 5), (None, 1))
 

@@ -19,7 +19,7 @@ from inhouse.interactions.record import InteractionRecord
 from inhouse.jobs import queue
 from inhouse.jobs.queue import JobRecord
 from inhouse.jobs.worker import Worker
-from inhouse.rollout import audit, judge, records, steer
+from inhouse.rollout import audit, intake_records, judge, steer
 from inhouse.rollout.controller import Controller
 from inhouse.rollout.owner import of_rollout
 from inhouse.rollout.plan import FULL_BP, Metric, Plan
@@ -71,7 +71,7 @@ def tell(
 def labels_of(database: Database, rollout: RolloutRecord) -> dict[str, float]:
     """What was counted, by call."""
     with database.read() as unit:
-        stored = records.intakes(unit, rollout.id)
+        stored = intake_records.list_intakes(unit, rollout.id)
     return {label.interaction_id: label.error for one in stored for label in one.labels}
 
 

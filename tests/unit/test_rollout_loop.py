@@ -21,6 +21,7 @@ from inhouse.rollout.played import Made, Sent
 from inhouse.rollout.records import DecisionRecord
 from inhouse.rollout.scenarios import SCENARIOS, Scenario
 from inhouse.rollout.simulate import LIMIT, play, seed_of
+from inhouse.testing.rollouts import SHORTER
 
 MASTER = 5
 FEW = ((1, 12), (15, 120), (70, 420))
@@ -36,8 +37,6 @@ LOOKS = {
     "eight-points": 25,
 }
 """Requests between two looks at full size, where it is not 50."""
-LONG = {"sticky-users": 3000, "split-right": 3000, "as-fast": 3000, "thresholds": 2000}
-"""Requests after which runs of full size end where there is seldom a verdict before 20,000."""
 LABELLED = "collapse-default-set"
 
 
@@ -82,7 +81,7 @@ def test_runs_end_in_every_way_that_there_is() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_no_bar_is_refuted_through_the_loop(scenario: Scenario) -> None:
     """300 runs of every scenario, each equal to that of the engine with the same looks."""
-    looks, most = LOOKS.get(scenario.name, 50), LONG.get(scenario.name, LIMIT)
+    looks, most = LOOKS.get(scenario.name, 50), SHORTER.get(scenario.name, LIMIT)
     seeds = [seed_of(scenario.name, MASTER, number) for number in range(300)]
     runs = [both(scenario, seed, looks=looks, most=most)[0] for seed in seeds]
     results = [measure(bar, runs) for bar in scenario.bars]

@@ -19,7 +19,7 @@ from inhouse.monitoring import attention_stored
 from inhouse.monitoring.concern import Code
 from inhouse.registry import routes, versions
 from inhouse.registry.versions import Version
-from inhouse.rollout import history, records, steer
+from inhouse.rollout import history, intake_records, records, steer
 from inhouse.rollout.halt import halt
 from inhouse.rollout.plan import FULL_BP, Plan, RolloutState
 from inhouse.rollout.reconcile import Reconciler
@@ -118,7 +118,7 @@ def test_readings_come_back_as_they_were(sqlite_database: Database, clock: Froze
     ramp = Ramp(sqlite_database, clock)
     ramp.go(3)
     with sqlite_database.read() as unit:
-        stored = records.last_intake(unit, ramp.id)
+        stored = intake_records.last_intake(unit, ramp.id)
         assert stored is not None
     assert as_json(from_json(stored.reading)) == stored.reading
     old = {name: value for name, value in stored.reading.items() if name != "certified"}

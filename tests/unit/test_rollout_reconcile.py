@@ -17,7 +17,7 @@ from inhouse.interactions.insert import insert
 from inhouse.interactions.record import InteractionRecord
 from inhouse.jobs import pause
 from inhouse.registry import move, routes, versions
-from inhouse.rollout import records, steer
+from inhouse.rollout import intake_records, records, steer
 from inhouse.rollout.decide import Kind
 from inhouse.rollout.guardrails import ShadowEvidence
 from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
@@ -90,7 +90,7 @@ def drive(
 def check_replay(database: Database, clock: FrozenClock, rollout: RolloutRecord) -> None:
     """What is stored gives the reading that was stored with it."""
     with database.read() as unit:
-        stored = records.intakes(unit, rollout.id)
+        stored = intake_records.list_intakes(unit, rollout.id)
     assert stored
     last = stored[-1]
     if not last.fresh:
@@ -116,7 +116,7 @@ def test_an_equal_candidate_becomes_the_incumbent(database: Database, clock: Fro
         assert versions.get(unit, "tone", 1).status is VersionStatus.ACTIVE
         assert records.unfinished(unit) == []
         assert [one.number for one in records.decisions(unit, rollout.id)] == [1, 2, 3, 4]
-        numbers = [one.number for one in records.intakes(unit, rollout.id)]
+        numbers = [one.number for one in intake_records.list_intakes(unit, rollout.id)]
     assert numbers == list(range(1, ended.intakes + 1))
     assert reconciler(database, clock).step(rollout.id) is None
     check_replay(database, clock, ended)
@@ -133,7 +133,7 @@ def test_a_worse_candidate_goes_back_and_is_rejected(
     assert route_of(database).weight_bp == 0
     with database.read() as unit:
         version = versions.get(unit, "tone", 1)
-        [intake] = [one for one in records.intakes(unit, rollout.id) if not one.fresh]
+        [intake] = [one for one in intake_records.list_intakes(unit, rollout.id) if not one.fresh]
         assert records.unfinished(unit) == []
     assert version.status is VersionStatus.REJECTED
     assert version.rejected is not None
@@ -173,7 +173,7 @@ def test_what_is_not_certain_is_held_until_somebody_resumes(
     assert steps.step(rollout.id) is None
     assert now(sqlite_database, rollout).state is RolloutState.RAMPING
     with sqlite_database.read() as unit:
-        last = records.last_intake(unit, rollout.id)
+        last = intake_records.last_intake(unit, rollout.id)
     assert last is not None
     assert last.reading["outcomes"] < 150, "the evidence began anew"
     check_replay(sqlite_database, clock, rollout)
@@ -228,7 +228,7 @@ def test_a_process_that_begins_again_has_the_same_evidence(
         assert steps.step(rollout.id) is None
         check_replay(database, clock, rollout)
     with database.read() as unit:
-        last = records.last_intake(unit, rollout.id)
+        last = intake_records.last_intake(unit, rollout.id)
     assert last is not None
     assert last.reading["outcomes"] == 360
     assert last.upto == {"g1": 180, "g2": 180}
@@ -260,7 +260,7 @@ def test_what_is_counted_is_stored_now_and_then_in_its_order(
         clock.advance(0.25)
     assert stored_at == [2.0 * turn for turn in range(10)], "every two seconds"
     with database.read() as unit:
-        stored = [one for one in records.intakes(unit, rollout.id) if not one.fresh]
+        stored = [one for one in intake_records.list_intakes(unit, rollout.id) if not one.fresh]
     assert len(stored) == now(database, rollout).intakes - 1
     assert 3 <= len(stored) <= 5, "they grow for five seconds or a little more"
     assert any(one.labels for one in stored)
@@ -268,7 +268,7 @@ def test_what_is_counted_is_stored_now_and_then_in_its_order(
     assert again.step(rollout.id) is None, "what was lost is counted again"
     check_replay(database, clock, rollout)
     with database.read() as unit:
-        last = records.last_intake(unit, rollout.id)
+        last = intake_records.last_intake(unit, rollout.id)
     assert last is not None
     assert last.reading["outcomes"] == 160
     correct = next(one for one in last.reading["guardrails"] if one["metric"] == "correct")
@@ -326,7 +326,7 @@ def test_a_bake_has_evidence_and_a_time_of_its_own(
     Traffic(sqlite_database, SPEC, clock, process="g9").send(40)
     assert steps.step(rollout.id) is None
     with sqlite_database.read() as unit:
-        stored = records.intakes(unit, rollout.id)
+        stored = intake_records.list_intakes(unit, rollout.id)
     assert [one.number for one in stored if one.fresh] == [1, made.number + 1]
     assert stored[-1].reading["outcomes"] < 340, "those before the bake are not in it"
     clock.advance(60)
@@ -377,7 +377,7 @@ def test_late_truths_count_once_and_corrections_never(
         _tell(database, clock, call, "outcome", "good")
     assert steps.step(rollout.id) is None
     with database.read() as unit:
-        stored = [one for one in records.intakes(unit, rollout.id) if not one.fresh]
+        stored = [one for one in intake_records.list_intakes(unit, rollout.id) if not one.fresh]
     assert [[one.error for one in intake.labels] for intake in stored] == [[], [1.0] * 6, [0.0] * 2]
     assert [one.interaction_id for one in stored[1].labels] == [call.id for call in calls[:6]]
     correct = next(g for g in stored[-1].reading["guardrails"] if g["metric"] == "correct")

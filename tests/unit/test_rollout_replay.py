@@ -11,7 +11,7 @@ import pytest
 from inhouse.db.base import Base
 from inhouse.db.unit import Database
 from inhouse.feedback.submit import submit
-from inhouse.rollout import memory, records, replay, steer
+from inhouse.rollout import intake_records, memory, records, replay, steer
 from inhouse.rollout.controller import Controller
 from inhouse.rollout.plan import FULL_BP, Metric, Plan
 from inhouse.rollout.reconcile import Reconciler
@@ -191,7 +191,7 @@ def test_an_intake_holds_no_more_than_is_read_in_one_go(
         clock.advance(3.0)
         assert steps.step(rollout.id) is None
     with sqlite_database.read() as unit:
-        stored = [one for one in records.intakes(unit, rollout.id) if not one.fresh]
+        stored = [one for one in intake_records.list_intakes(unit, rollout.id) if not one.fresh]
     assert [one.upto["g1"] for one in stored] == [100, 200, 300, 400, 450]
 
 

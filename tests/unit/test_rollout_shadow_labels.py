@@ -14,13 +14,14 @@ from inhouse.feedback.submit import submit
 from inhouse.inference.base import Hosting, Question, Reply, Usage
 from inhouse.interactions.record import InteractionRecord
 from inhouse.jobs.worker import Worker
-from inhouse.rollout import audit, history, judge, records, replay, steer
+from inhouse.rollout import audit, history, intake_records, judge, records, replay, steer
 from inhouse.rollout.controller import Controller
 from inhouse.rollout.guardrails import ShadowEvidence
+from inhouse.rollout.intake_records import LabelRecord
 from inhouse.rollout.owner import of_rollout
 from inhouse.rollout.plan import FULL_BP, Metric, Plan, RolloutState
 from inhouse.rollout.reconcile import Reconciler
-from inhouse.rollout.records import LabelRecord, RolloutRecord
+from inhouse.rollout.records import RolloutRecord
 from inhouse.rollout.sequential.paired import PairedHarm
 from inhouse.rollout.tally import as_json, from_json
 from inhouse.tasks.catalog import Catalog
@@ -64,7 +65,7 @@ def now(database: Database, rollout: RolloutRecord) -> RolloutRecord:
 
 def counted(database: Database, rollout: RolloutRecord) -> list[LabelRecord]:
     with database.read() as unit:
-        stored = records.intakes(unit, rollout.id)
+        stored = intake_records.list_intakes(unit, rollout.id)
     return [label for one in stored for label in one.labels]
 
 
@@ -196,7 +197,7 @@ def test_the_evidence_reads_back_the_same(sqlite_database: Database, clock: Froz
         steps.step(rollout.id)
     with sqlite_database.read() as unit:
         again = replay.rebuild(unit, now(sqlite_database, rollout)).tally.shadow()
-        stored = records.last_intake(unit, rollout.id)
+        stored = intake_records.last_intake(unit, rollout.id)
     assert stored is not None
     assert from_json(stored.reading) == again
     assert (again.inputs, again.labels) == (12, 12)
@@ -204,7 +205,7 @@ def test_the_evidence_reads_back_the_same(sqlite_database: Database, clock: Froz
 
 def test_a_label_that_was_kept_without_a_pair_is_read() -> None:
     kept = ["f", "i", "u", True, 5000, 1.0]
-    label = records.label_of(kept)
+    label = intake_records.label_of(kept)
     assert (label.error, label.paired_error) == (1.0, None)
 
 

@@ -23,12 +23,10 @@ from inhouse.rollout.report import fingerprints_of
 from inhouse.rollout.rivals import Peeked, PointEstimate, ThresholdGate
 from inhouse.rollout.scenarios import SCENARIOS, Scenario
 from inhouse.rollout.simulate import LIMIT, OURS, Piece, batch, play, seed_of, simulate
+from inhouse.testing.rollouts import SHORTER
 
 MASTER = 5
 PROOF = Path(__file__).parents[2] / "benchmarks" / "results" / "rollouts.json"
-LONG = {"sticky-users": 3000, "split-right": 3000, "as-fast": 3000, "thresholds": 2000}
-"""Requests after which runs of the default size end where there is seldom a verdict before 20,000:
-a false verdict until then is one too many as well."""
 
 
 def _named(name: str) -> Scenario:
@@ -42,10 +40,10 @@ def test_no_bar_is_refuted(scenario: Scenario) -> None:
     for number in range(300):
         seed = seed_of(scenario.name, MASTER, number)
         rule = Direct(scenario, seed)
-        runs.append(play(scenario, rule, seed, limit=LONG.get(scenario.name, LIMIT)))
+        runs.append(play(scenario, rule, seed, limit=SHORTER.get(scenario.name, LIMIT)))
     results = [measure(bar, runs) for bar in scenario.bars]
     assert [one for one in results if one.refuted] == []
-    if scenario.name not in LONG:
+    if scenario.name not in SHORTER:
         assert [*fingerprints_of(runs)] == told(scenario)["fingerprints"][:3]
 
 

@@ -12,7 +12,7 @@ from inhouse.core.states import VersionStatus
 from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.registry import move, routes, versions
 from inhouse.registry.versions import Version
-from inhouse.rollout import records, steer
+from inhouse.rollout import intake_records, records, steer
 from inhouse.rollout.declared import as_json, from_json, plan_of
 from inhouse.rollout.plan import Metric, Plan, RolloutState
 from inhouse.rollout.records import RolloutRecord
@@ -80,9 +80,9 @@ def test_a_rollout_starts_at_its_first_step(database: Database, clock: FrozenClo
         assert records.unfinished(unit) == [begun]
         assert records.list_rollouts(unit, "other") == []
         [made] = records.decisions(unit, begun.id)
-        [first] = records.intakes(unit, begun.id)
+        [first] = intake_records.list_intakes(unit, begun.id)
         assert records.first_revision(unit, begun.id) == route.revision == begun.route_revision
-        assert records.last_intake(unit, begun.id) is None
+        assert intake_records.last_intake(unit, begun.id) is None
     assert begun.plan == plan
     assert (begun.state, begun.incumbent) == (RolloutState.RAMPING, "embedded/general")
     assert (route.candidate, route.weight_bp, route.salt) == ("tone@1", 1000, begun.salt)

@@ -16,10 +16,11 @@ from inhouse.db.dialects import table_of
 from inhouse.db.unit import WriteUnit
 from inhouse.registry import move
 from inhouse.registry.routes import Route
-from inhouse.rollout import records
+from inhouse.rollout import intake_records, records
 from inhouse.rollout.decide import Kind
+from inhouse.rollout.intake_records import LabelRecord
 from inhouse.rollout.plan import FULL_BP, ROLLOUTS, RolloutState
-from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
+from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tables import SplitOwner
 from inhouse.tasks.spec import TaskSpec
 
@@ -34,8 +35,8 @@ _owners = table_of(SplitOwner)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """What was counted, in its order: the numbers and labels of an intake
-    (``records.IntakeRecord``), and the reading afterwards. ``grows``: the newest intake is to hold
-    it, instead of a new one."""
+    (``intake_records.IntakeRecord``), and the reading afterwards. ``grows``: the newest intake is
+    to hold it, instead of a new one."""
 
     counted: tuple[tuple[str | None, int], ...]
     labels: tuple[LabelRecord, ...]
@@ -100,7 +101,7 @@ def enact(
     if taken is not None:
         _store(unit, seen.id, count, taken, act.at)
     if act.fresh:
-        records.add_intake(unit, seen.id, count + 1, counted=(), fresh=True, at=act.at)
+        intake_records.add_intake(unit, seen.id, count + 1, counted=(), fresh=True, at=act.at)
     route = _move(unit, spec, rollout, act)
     revision = None
     if route is not None and route.revision != act.expect:
@@ -133,7 +134,7 @@ def keep(unit: WriteUnit, seen: RolloutRecord, taken: Taken, at: datetime) -> No
 
 
 def _store(unit: WriteUnit, rollout_id: str, number: int, taken: Taken, at: datetime) -> None:
-    records.add_intake(
+    intake_records.add_intake(
         unit,
         rollout_id,
         number,

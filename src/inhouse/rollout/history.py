@@ -13,7 +13,7 @@ from sqlalchemy import Integer, Row, Text, and_, case, cast, func, select, type_
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.interactions.tables import Outcome
-from inhouse.rollout import intake, records
+from inhouse.rollout import intake, intake_records, records
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tables import RolloutDecision, RolloutIntake
 
@@ -176,7 +176,7 @@ def _errors(unit: ReadUnit, rollout_id: str) -> dict[bool, list[float]]:
     )
     errors: dict[bool, list[float]] = {False: [], True: []}
     for labels in unit.execute(statement).scalars():
-        for one in map(records.label_of, labels):
+        for one in map(intake_records.label_of, labels):
             if one.paired_error is None:
                 errors[one.candidate].append(one.error)
     return errors

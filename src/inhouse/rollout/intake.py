@@ -23,8 +23,8 @@ from inhouse.feedback.submit import FeedbackKind
 from inhouse.feedback.tables import Feedback
 from inhouse.interactions.outcomes import SHADOW
 from inhouse.interactions.tables import Interaction, Outcome, OutcomeHead
+from inhouse.rollout.intake_records import LabelRecord
 from inhouse.rollout.plan import FULL_BP
-from inhouse.rollout.records import LabelRecord
 from inhouse.rollout.tally import Seen
 from inhouse.tasks import outputs
 from inhouse.tasks.scoring import item_score

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from inhouse.rollout.enact import Taken
-from inhouse.rollout.records import LabelRecord
+from inhouse.rollout.intake_records import LabelRecord
 from inhouse.rollout.tally import Seen, Tally
 
 KEEP_S: Final = 2.0

@@ -13,7 +13,7 @@ from typing import Any, Final
 from prometheus_client import Gauge
 
 from inhouse.db.unit import ReadUnit
-from inhouse.rollout import records
+from inhouse.rollout import intake_records, records
 from inhouse.rollout.plan import FULL_BP, RolloutState
 from inhouse.rollout.records import RolloutRecord
 from inhouse.rollout.tell import weight_of
@@ -48,7 +48,7 @@ _OPEN: Final = (
 
 def observe(unit: ReadUnit) -> None:
     """Set the series to what is stored; rollouts that ended leave them."""
-    found = [(one, records.last_intake(unit, one.id)) for one in records.unfinished(unit)]
+    found = [(one, intake_records.last_intake(unit, one.id)) for one in records.unfinished(unit)]
     for series in (STATE, WEIGHT, EVIDENCE, CERTIFIED_LOSS):
         series.clear()
     for rollout, intake in found:

@@ -10,7 +10,7 @@ from math import nan
 from typing import Final
 
 from inhouse.db.unit import ReadUnit
-from inhouse.rollout import records
+from inhouse.rollout import intake_records, records
 from inhouse.rollout.decide import Check, Decision, Kind, Standing, decide, decide_shadow, stops
 from inhouse.rollout.enact import RESUME
 from inhouse.rollout.guardrails import Evidence, Reading, ShadowEvidence, ShadowReading
@@ -74,7 +74,7 @@ def outlook(unit: ReadUnit, rollout: RolloutRecord, now: datetime) -> Outlook | 
     """
     if rollout.is_over:
         return None
-    last = records.last_intake(unit, rollout.id)
+    last = intake_records.last_intake(unit, rollout.id)
     fresh_at = fresh_since(rollout, records.decisions(unit, rollout.id))
     if last is None or last.created_at <= fresh_at:
         reading = _nothing(rollout)

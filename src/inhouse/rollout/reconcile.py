@@ -19,10 +19,11 @@ from inhouse.registry import move, routes
 from inhouse.rollout import intake, records, replay
 from inhouse.rollout.decide import Check, Decision, Kind, abort
 from inhouse.rollout.enact import Act, enact, keep
+from inhouse.rollout.intake_records import LabelRecord
 from inhouse.rollout.memory import Counted, Memory
 from inhouse.rollout.outlook import weigh
 from inhouse.rollout.plan import RolloutState
-from inhouse.rollout.records import DecisionRecord, LabelRecord, RolloutRecord
+from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.rollout.tally import Tally, as_json
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskSpec

@@ -12,9 +12,10 @@ from itertools import islice
 from typing import Final
 
 from inhouse.db.unit import ReadUnit
-from inhouse.rollout import intake, records
+from inhouse.rollout import intake, intake_records, records
+from inhouse.rollout.intake_records import IntakeRecord
 from inhouse.rollout.memory import Memory
-from inhouse.rollout.records import IntakeRecord, RolloutRecord
+from inhouse.rollout.records import RolloutRecord
 from inhouse.rollout.tally import Seen, Tally
 
 PIECE: Final = 50_000
@@ -45,7 +46,7 @@ def go_on(unit: ReadUnit, rollout: RolloutRecord, memory: Memory) -> bool:
     and all before it are as they will ever be.
     """
     read = 0
-    while found := records.next_intakes(unit, rollout.id, memory.intakes, _INTAKES):
+    while found := intake_records.next_intakes(unit, rollout.id, memory.intakes, _INTAKES):
         for one in found:
             read += _again(unit, rollout, memory, one)
             if read >= PIECE:

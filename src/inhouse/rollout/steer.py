@@ -12,7 +12,7 @@ from inhouse.core.ids import new_id
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import WriteUnit
 from inhouse.registry import move, routes
-from inhouse.rollout import audit, declared, intake, records, split
+from inhouse.rollout import audit, declared, intake, intake_records, records, split
 from inhouse.rollout.decide import Kind
 from inhouse.rollout.enact import PAUSE, RESUME, START, Act, enact
 from inhouse.rollout.plan import ROLLOUTS, Plan, RolloutState
@@ -98,7 +98,7 @@ def _insert(
     }
     unit.execute(insert(_table).values(**row, **fixed))
     at, heads = row["created_at"], intake.heads(unit)
-    records.add_intake(unit, row["id"], 1, counted=sorted(heads.items()), fresh=True, at=at)
+    intake_records.add_intake(unit, row["id"], 1, counted=sorted(heads.items()), fresh=True, at=at)
     rollout = records.get(unit, row["id"])
     records.add_decision(
         unit,

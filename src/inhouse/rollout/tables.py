@@ -89,8 +89,8 @@ class RolloutIntake(Base):
 
     ``upto`` is what was counted, in order: [process, number] are its outcomes up to that number,
     [null, n] the next n labels. ``labels`` are those labels, as they were counted
-    (``records.LabelRecord``). ``reading`` are the numbers afterwards, at ``created_at``. The newest
-    intake may still grow. ``fresh``: nothing is counted, and the evidence begins anew behind
+    (``intake_records.LabelRecord``). ``reading`` are the numbers afterwards, at ``created_at``. The
+    newest intake may still grow. ``fresh``: nothing is counted, and the evidence begins anew behind
     ``upto``.
     """
 

@@ -8,7 +8,7 @@ from math import isnan
 from typing import Any
 
 from inhouse.db.unit import ReadUnit
-from inhouse.rollout import declared, records
+from inhouse.rollout import declared, intake_records, records
 from inhouse.rollout.decide import Check
 from inhouse.rollout.history import arms, shadow_of
 from inhouse.rollout.outlook import outlook
@@ -30,7 +30,7 @@ class Told:
 def tell(unit: ReadUnit, rollout_id: str) -> Told:
     """Everything about one rollout. Raises NotFound (``rollout-not-found``)."""
     rollout = records.get(unit, rollout_id)
-    last = records.last_intake(unit, rollout_id)
+    last = intake_records.last_intake(unit, rollout_id)
     return Told(
         rollout,
         records.decisions(unit, rollout_id),

@@ -1,4 +1,4 @@
-"""A task and plans for tests of rollouts."""
+"""A task, plans and the lengths of simulated runs for tests of rollouts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ SPEC: Final = TaskSpec(
     prompt="{{ input }}",
     chain=("embedded/general",),
 )
+SHORTER: Final = {"sticky-users": 3000, "split-right": 3000, "as-fast": 3000, "thresholds": 2000}
+"""Requests after which runs of these scenarios end, where there is seldom a verdict before 20,000:
+a false verdict until then is one too many as well."""
 
 
 def quick_plan(**changes: Any) -> Plan:
