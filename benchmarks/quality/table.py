@@ -91,7 +91,8 @@ def _bars(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _timing(found: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"One text at a time, {found['texts']} sentences of PhraseBank, one thread:",
+        f"One text at a time, {found['texts']} sentences of PhraseBank, one thread, the median of "
+        f"{found['passes']} passes:",
         "",
         "| form | p50 ms | p95 ms | MB |",
         "| --- | --- | --- | --- |",
