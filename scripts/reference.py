@@ -84,8 +84,9 @@ def settings_page() -> str:
         "# Settings\n\n"
         "What you declare in `inhouse.toml`. Every key can be set in the environment instead, which"
         " wins: `INHOUSE_` and the path of the key in capitals, with two underscores for each dot,"
-        " such as `INHOUSE_UPSTREAMS__LOCAL__API_KEY` for `upstreams.local.api_key`. A key that is"
-        " not listed here is refused.\n\n"
+        " such as `INHOUSE_UPSTREAMS__LOCAL__API_KEY` for `upstreams.local.api_key`. Lists and"
+        " tables are JSON there: `INHOUSE_RECORDING__REDACT='[\"email\"]'`. A key that is not"
+        " listed here is refused.\n\n"
         + "\n".join(sections(Settings, ""))
         + "\n## Environment only\n\n"
         + rows

@@ -163,11 +163,12 @@ class App:
         stay as they were at the start.
         """
         channels = open_channels(settings.notify)
-        self.catalog.replace(load_catalog(settings))
+        catalog = load_catalog(settings)
+        self.routes.redeclare(catalog)
+        self.catalog.replace(catalog)
         self.settings = settings
         self.alerter.configure(settings.notify, channels)
         dropped = self.backends.configure(settings)
-        self.routes.redeclare()
         self.gateway.configure(forced=settings.force)
         self.breakers.configure(failures=settings.breaker.failures, open_s=settings.breaker.open_s)
         self.limiter.configure(server=settings.limits, upstreams=upstream_limits(settings))

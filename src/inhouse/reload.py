@@ -18,7 +18,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from inhouse.bootstrap import App
-from inhouse.core.errors import InhouseError
+from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.log import Log
 from inhouse.settings import FILE_NAME, Settings, load_settings
 
@@ -33,7 +33,7 @@ INVALID = Gauge(
     "inhouse_settings_invalid", "1 while inhouse.toml holds an error and older settings serve."
 )
 _log = Log("inhouse.settings")
-_Seen = tuple[tuple[str, int, int], ...]
+_Seen = dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Reloading:
     def __init__(self, app: App, *, load: Callable[[Path], Settings] = load_settings) -> None:
         self._app = app
         self._load = load
-        self._started_with = app.settings
+        self._started_with = self._declared = app.settings
+        self._has_file = _file(app.settings.folder).exists()
         self._seen = self._look()
         self._wake = threading.Event()
         self._stopping = self._asked = False
@@ -88,15 +89,28 @@ class Reloading:
     def reload(self) -> Loaded:
         """Read the file now and take it over, or say what is wrong with it."""
         with self._lock:
-            self._seen = self._look()
             try:
-                settings = self._load(self._app.settings.folder)
+                settings = self._read()
                 self._app.configure(settings)
             except InhouseError as error:
                 self._refuse(error.message)
+            except Exception as error:  # noqa: BLE001 what follows the file outlives every error
+                self._refuse(f"{FILE_NAME} cannot be read: {type(error).__name__}: {error}")
             else:
                 self._accept(settings)
             return self.state
+
+    def _read(self) -> Settings:
+        """The settings of the file, whose own files are watched from now on."""
+        folder = self._app.settings.folder
+        self._seen = self._look()
+        is_there = _file(folder).exists()
+        if self._has_file and not is_there:
+            raise Invalid(f"{_file(folder)} is gone", code="settings")
+        self._declared = self._load(folder)
+        self._has_file = is_there
+        self._seen = {name: self._seen.get(name, found) for name, found in self._look().items()}
+        return self._declared
 
     def _accept(self, settings: Settings) -> None:
         changed = tuple(
@@ -126,20 +140,24 @@ class Reloading:
             before = now
 
     def _look(self) -> _Seen:
-        """Name, size and time of every file that the settings are made of."""
-        settings = self._app.settings
+        """Size and time of every file, by its name, that the last settings read are made of."""
+        settings = self._declared
         declared = [
             name for task in settings.tasks.values() for name in (task.prompt, task.schema_)
         ]
         names = [FILE_NAME, *(name for name in declared if name and isinstance(name, str))]
-        seen = []
+        seen = {}
         for name in names:
             if "\n" in name:
                 continue
             try:
                 found = (settings.folder / name).stat()
             except (OSError, ValueError):
-                seen.append((name, -1, -1))
+                seen[name] = -1, -1
             else:
-                seen.append((name, found.st_size, found.st_mtime_ns))
-        return tuple(seen)
+                seen[name] = found.st_size, found.st_mtime_ns
+        return seen
+
+
+def _file(folder: Path) -> Path:
+    return folder / FILE_NAME

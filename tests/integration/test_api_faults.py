@@ -358,3 +358,30 @@ def test_a_head_without_end_is_refused(server: ServerHandle) -> None:
                 answer += piece
     assert answer.startswith(b"HTTP/1.1 400 ") or not answer
     assert not answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE"])
+def test_an_offer_of_another_protocol_is_passed_over(
+    server: ServerHandle, answered: set[str], name: str
+) -> None:
+    """As Java's HttpClient and ``curl --http2`` make it."""
+    body = b'{"input": "x"}'
+    more = ("connection: Upgrade, HTTP2-Settings", f"{name}: h2c", "http2-settings: AAEAA")
+    with connect(server) as sock:
+        for _ in range(2):
+            sock.sendall(head(RUN, len(body), *more) + body)
+            code, _, content = read_answer(sock)
+            assert code == 200
+            answered.add(json.loads(content)["interaction_id"])
+
+
+def test_an_answer_to_head_has_no_body(server: ServerHandle) -> None:
+    with connect(server) as sock:
+        for path, expected in (("/healthz", 200), (RUN, 405), ("/readyz", 200)):
+            sock.sendall(head(path, None, method="HEAD"))
+            file = sock.makefile("rb")
+            assert int(file.readline().split()[1]) == expected
+            while file.readline().strip():
+                pass
+        sock.sendall(head("/healthz", None, method="GET"))
+        assert read_answer(sock)[2] == b'{"status":"ok"}'

@@ -394,6 +394,7 @@ def test_the_unit_of_a_chat_is_the_header_or_the_user(app: App, server: ServerHa
     assert unit("doc-1") == unit(None, x_inhouse_unit="doc-1")
     assert unit("doc-1") == unit("doc-2", x_inhouse_unit="doc-1")
     assert unit("doc-1") != unit("doc-2")
+    assert unit("José") == unit(None, x_inhouse_unit="José".encode().decode("latin-1"))
     assert unit(None) != unit(None)
     chat = b'{"model":"task:sentiment","messages":[{"role":"user","content":"x"}]}'
     code, _, problem = post(server, "/v1/chat/completions", chat, x_inhouse_unit="x" * 257)

@@ -14,7 +14,8 @@ import pytest
 from inhouse.api.serve import serve_in_thread
 from inhouse.bootstrap import bootstrap
 from inhouse.client.sync import Client
-from inhouse.settings import load_settings
+from inhouse.reload import Reloading
+from inhouse.settings import Settings, load_settings
 from inhouse.testing.upstream_behaviours import answer
 from inhouse.testing.upstream_server import ScriptedUpstream
 
@@ -107,6 +108,42 @@ def test_an_invalid_file_is_refused_with_its_line_and_the_old_one_serves(
     project.write(chain="up/bad")
     state = project.post("/v1/settings/reload")
     assert (state["error"], state["revision"]) == ("", 2)
+
+
+def test_a_prompt_that_is_no_text_is_refused_and_its_repair_is_met(project: Project) -> None:
+    (project.folder / "ask.jinja").write_bytes("für {{ input }}".encode("latin-1"))
+    state = project.wait_until(lambda state: bool(state["error"]))
+    assert "ask.jinja" in str(state["error"])
+    project.write(chain="up/bad")
+    project.wait_until(lambda state: state["revision"] == 2)
+    assert project.state()["error"] == ""
+
+
+def test_any_fault_of_reading_is_told_and_reading_goes_on(tmp_path: Path) -> None:
+    def fails(folder: Path) -> Settings:
+        raise RecursionError("too deep")
+
+    reloading = Reloading(bootstrap(load_settings(tmp_path)), load=fails)
+    assert reloading.reload().error == "inhouse.toml cannot be read: RecursionError: too deep"
+
+
+def test_a_file_that_is_gone_leaves_the_settings(project: Project) -> None:
+    file = project.folder / "inhouse.toml"
+    file.rename(project.folder / "away.toml")
+    state = project.wait_until(lambda state: bool(state["error"]))
+    assert (state["revision"], state["error"]) == (1, f"{file} is gone")
+    with Client(project.server.url) as client:
+        assert client.run("mood", "x").output == {"label": "good"}
+    (project.folder / "away.toml").rename(file)
+    project.wait_until(lambda state: state["error"] == "")
+
+
+def test_a_file_that_a_refused_one_names_is_watched(project: Project) -> None:
+    more = "[tasks.other]\nkind = 'text'\nprompt = 'other.jinja'\nchain = ['up/good']\n"
+    project.write(more=more)
+    project.wait_until(lambda state: "other.jinja" in str(state["error"]))
+    (project.folder / "other.jinja").write_text("{{ input }}")
+    project.wait_until(lambda state: (state["revision"], state["error"]) == (2, ""))
 
 
 def test_what_needs_a_restart_is_said(project: Project) -> None:

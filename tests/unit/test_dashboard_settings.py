@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from inhouse.core.clock import SystemClock
-from inhouse.dashboard.settings_view import MASK, Value, values_of
+from inhouse.dashboard.settings_view import MASK, Value, values_of, without_secrets
 from inhouse.reload import Loaded
 from inhouse.settings import load_settings
 
@@ -57,6 +59,18 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     assert found["upstreams.up.base_url"].value == f'"http://ada:{MASK}@127.0.0.1:8000/v1"'
     shown = " ".join(one.value for one in found.values())
     assert not any(secret in shown for secret in ("secret", "lovelace"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://h/v1?api-key=geheim&v=2", f"https://h/v1?api-key={MASK}&v={MASK}"),
+        ("postgresql://ada:geheim@h/d?password=x", f"postgresql://ada:{MASK}@h/d?password={MASK}"),
+        ("why?a=b", "why?a=b"),
+    ],
+)
+def test_addresses_show_no_secrets(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
 
 
 def test_a_file_that_is_newer_than_what_serves_still_says_where(tmp_path: Path) -> None:

@@ -447,6 +447,16 @@ class TestRegistry:
         walk.clock.advance(10.0)
         assert walk.state("a").state is BreakerState.HALF_OPEN
 
+    def test_names_without_number_drive_no_open_one_out(self) -> None:
+        clock = FrozenClock()
+        breakers = Breakers(clock=clock, jitter=lambda: 0.0, failures=1, open_s=300.0)
+        guard = breakers.of("up/dead")
+        error = BackendError("dead", code="upstream-connect", retryable=True)
+        guard.end(guard.start(clock.monotonic()), clock.monotonic(), 0.1, error)
+        for number in range(2000):
+            breakers.of(f"up/{number}")
+        assert breakers.of("up/dead").breaker.state is BreakerState.OPEN
+
     def test_any_number_of_names_takes_little_room(self) -> None:
         walk = Walk({"a": ["yes"]})
         for number in range(5000):

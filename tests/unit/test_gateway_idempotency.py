@@ -7,10 +7,15 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Connection, delete, event
 
 from inhouse.core.errors import Conflict, Invalid
+from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
 from inhouse.gateway.idempotency import SLACK_S, Idempotency, RepeatableCall, forget
+from inhouse.gateway.limits.limiter import LONGEST_WAIT_S
+from inhouse.gateway.tables import IdempotentCall
+from inhouse.interactions.record import CONFIRM_S
 from inhouse.testing.clock import FrozenClock
 
 
@@ -143,3 +148,22 @@ def test_old_calls_are_forgotten(
     asyncio.run(idempotency.run(call("old"), execute))
     asyncio.run(idempotency.run(call("new"), execute))
     assert execute.times == 1
+
+
+def test_a_claim_that_is_given_back_meanwhile_is_asked_for_again(
+    idempotency: Idempotency, database: Database
+) -> None:
+    """PostgreSQL may insert nothing beside a claim, and read none a moment later."""
+    given_back = []
+
+    def give_back(connection: Connection, _: object, statement: str, *rest: object) -> None:
+        if statement.startswith("INSERT") and not given_back:
+            given_back.append(connection.execute(delete(table_of(IdempotentCall))).rowcount)
+
+    event.listen(database.engine, "after_cursor_execute", give_back)
+    assert asyncio.run(idempotency.run(call(), Counting())) == '{"run": 1}'
+    assert given_back == [1]
+
+
+def test_a_claim_outlasts_the_wait_for_a_limit_and_the_commit() -> None:
+    assert SLACK_S > LONGEST_WAIT_S + CONFIRM_S

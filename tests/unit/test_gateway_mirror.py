@@ -57,6 +57,15 @@ def test_tasks_that_were_never_moved_have_their_declared_chain(
     assert (table.get("mood").revision, table.get("mood").weight_bp) == (1, 500)
 
 
+def test_tasks_of_another_catalog_are_there_before_they_are_asked_for(
+    database: Database, catalog: Catalog
+) -> None:
+    table = RouteTable(database, catalog, warm=str)
+    spec = replace(catalog.get("tone"), name="fresh")
+    table.redeclare(Catalog([*catalog.all(), spec]))
+    assert table.get("fresh").chain == spec.chain
+
+
 def test_a_candidate_that_dies_of_anything_on_load_does_not_stop_the_routes(
     sqlite_database: Database, catalog: Catalog, clock: FrozenClock
 ) -> None:

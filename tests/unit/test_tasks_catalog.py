@@ -159,6 +159,36 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert (found.server.port, found.force) == (9000, {"sentiment": "local/x"})
 
 
+def test_lists_and_tables_of_the_environment_are_json(tmp_path: Path) -> None:
+    environment = {
+        "INHOUSE_RECORDING__REDACT": '["email", "card"]',
+        "INHOUSE_RECORDING__REDACT_PATTERNS": '{"code": "x{3}"}',
+        "INHOUSE_TASKS__MOOD__PROMPT": "{{ input }}",
+        "INHOUSE_TASKS__MOOD__LABELS": '["a", "b"]',
+        "INHOUSE_TASKS__MOOD__KIND": "choice",
+    }
+    found = load_settings(tmp_path, environment)
+    assert found.recording.redact == ("email", "card")
+    assert found.recording.redact_patterns == {"code": "x{3}"}
+    assert load_catalog(found).get("mood").prompt == "{{ input }}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"INHOUSE_RECORDING__REDACT": '["email"'}, "recording.redact: not JSON"),
+        ({"INHOUSE_A": "1", "INHOUSE_A__B": "1", "INHOUSE_A__B__C": "1"}, "INHOUSE_A__B__C"),
+        ({"INHOUSE_A__B__C": "1", "INHOUSE_A__B": "1"}, "INHOUSE_A__B"),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_refused(
+    tmp_path: Path, environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        load_settings(tmp_path, environment)
+    assert message in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("on_long", "kept"),
     [("head", ("word0", None)), ("window", ("word0", "word499")), ("refuse", None)],

@@ -178,7 +178,7 @@ class Dispatcher:
 
 
 def _check_method(scope: Scope, method: str) -> None:
-    if scope["method"] != method:
+    if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
         raise MethodNotAllowed(f"{scope['path']} takes {method} only")
 
 

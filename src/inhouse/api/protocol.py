@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from typing_extensions import override
@@ -15,6 +16,7 @@ from inhouse.api.hangup import HANG_UP
 from inhouse.api.respond import WRITER, Response
 
 LONGEST_HEAD: Final = 128 * 1024
+_UPGRADE: Final = re.compile(rb"(?<=\r\n)upgrade:[^\r\n]*\r\n", re.IGNORECASE)
 
 
 class Protocol(HttpToolsProtocol):
@@ -22,13 +24,17 @@ class Protocol(HttpToolsProtocol):
 
     It tells a call at once that its caller is gone, so that nothing has to watch the connection;
     it writes answers past ASGI, a whole one at once, because every write is a system call; and it
-    bounds the head of a request.
+    bounds the head of a request. Nothing is spoken here but HTTP/1.1, so offers to change to
+    another protocol are passed over, as RFC 9110 allows: the parser would drop the body behind one.
     """
 
     _head_size: int | None = 0
+    _in_body = False
 
     @override
     def data_received(self, data: bytes) -> None:
+        if not self._in_body:
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._head_size is not None:
             self._head_size += len(data)
@@ -43,11 +49,17 @@ class Protocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         self._head_size = None
+        self._in_body = True
         super().on_headers_complete()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and cycle.scope is self.scope:
             scope: dict[str, Any] = self.scope  # type: ignore[assignment]
             scope[WRITER] = DirectWriter(cycle)
+
+    @override
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -57,6 +69,15 @@ class Protocol(HttpToolsProtocol):
             hang_up = cycle.scope.get(HANG_UP)
             if callable(hang_up):
                 hang_up()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request's beginning without its header ``Upgrade``."""
+    end = data.find(b"\r\n\r\n") + 2
+    head = data[:end] if end > 1 else data
+    if b"pgrade" not in head and b"PGRADE" not in head:
+        return data
+    return _UPGRADE.sub(b"", head) + data[len(head) :]
 
 
 class DirectWriter:
@@ -84,7 +105,8 @@ class DirectWriter:
         for name, value in (*cycle.default_headers, *answer.headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(answer.body)
+        if cycle.scope["method"] != "HEAD":
+            parts.append(answer.body)
         cycle.transport.write(b"".join(parts))
         cycle.message_event.set()
         if not cycle.keep_alive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from inhouse.api.body import Scope, header
@@ -15,6 +16,8 @@ def unit_of(scope: Scope, otherwise: str | None) -> str | None:
     unit = header(scope, b"x-inhouse-unit")
     if unit is None:
         return otherwise
+    with suppress(UnicodeDecodeError):  # else it is latin-1, as headers are
+        unit = unit.encode("latin-1").decode()
     if not 1 <= len(unit) <= LONGEST_UNIT:
         raise FieldError(
             f"the header x-inhouse-unit has 1 to {LONGEST_UNIT} characters", field="x-inhouse-unit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from inhouse.settings import FILE_NAME, Settings
 from inhouse.settings.file import place_of
 
 MASK: Final = "********"
+_VALUE: Final = re.compile(r"=[^&#]*")
 _MISSING: Final = object()
 _LONGEST: Final = 200
 
@@ -109,7 +111,7 @@ def _written(value: Any) -> str:
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else '""'
     if isinstance(value, str):
-        return json.dumps(_cut(without_password(value)), ensure_ascii=False)
+        return json.dumps(_cut(without_secrets(value)), ensure_ascii=False)
     plain = list(value) if isinstance(value, tuple) else value
     return _cut(json.dumps(plain, ensure_ascii=False, default=str))
 
@@ -118,13 +120,17 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def without_password(text: str) -> str:
-    """An address whose password is masked; other texts as they are."""
+def without_secrets(text: str) -> str:
+    """An address whose password and values behind its ``?`` are masked; other texts as they are."""
     try:
         password = urlsplit(text).password if "://" in text else None
     except ValueError:
         return text
-    return text.replace(f":{password}@", f":{MASK}@") if password else text
+    if password:
+        text = text.replace(f":{password}@", f":{MASK}@")
+    address, mark, query = text.partition("?")
+    is_address = mark and "://" in address
+    return f"{address}?{_VALUE.sub(f'={MASK}', query)}" if is_address else text
 
 
 def _read(settings: Settings) -> Mapping[str, Any]:

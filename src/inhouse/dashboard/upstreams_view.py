@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from inhouse.bootstrap import App
 from inhouse.core.errors import Invalid, NotFound
-from inhouse.dashboard.settings_view import without_password
+from inhouse.dashboard.settings_view import without_secrets
 from inhouse.gateway.breakers import BreakerView
 from inhouse.gateway.limits.account import UPSTREAM
 from inhouse.gateway.limits.report import LimitLine
@@ -99,7 +99,7 @@ def _upstream(
     named = {*references, *(f"{name}/{model}" for model in settings.prices)}
     return Upstream(
         name=name,
-        base_url=without_password(settings.base_url),
+        base_url=without_secrets(settings.base_url),
         error=error,
         hosting=hosting_of(settings, host),
         speaks=settings.speaks,

@@ -218,10 +218,12 @@ class Breakers:
         return guard.view(self._clock.monotonic())
 
     def _make(self, reference: str) -> Guard:
-        """Callers may name any model of an upstream, so the oldest idle one makes room."""
+        """Callers may name any model of an upstream, so the oldest idle one makes room; an open one
+        only where all are."""
         if len(self._guards) >= _MOST:
-            idle = (name for name, guard in self._guards.items() if not guard.breaker.in_flight)
-            self._guards.pop(next(idle, reference), None)
+            idle = [name for name, guard in self._guards.items() if not guard.breaker.in_flight]
+            closed = (name for name in idle if self._guards[name].breaker.state is _CLOSED)
+            self._guards.pop(next(closed, idle[0] if idle else reference), None)
         breaker = Breaker(threshold=self._failures, open_s=self._open_s)
         guard = Guard(reference, breaker, self._clock, self._jitter, shown=self._shown)
         self._guards[reference] = guard

@@ -27,12 +27,15 @@ from inhouse.core.hashing import canonical_json, digest_of
 from inhouse.core.ids import new_id
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import Database, WriteUnit
+from inhouse.gateway.limits.limiter import LONGEST_WAIT_S
 from inhouse.gateway.tables import IdempotentCall
+from inhouse.interactions.record import CONFIRM_S
 
 REMEMBERED: Final = timedelta(days=1)
 _FORGET_EVERY: Final = 1_000
 LONGEST_KEY: Final = 255
-SLACK_S: Final = 5.0
+SLACK_S: Final = LONGEST_WAIT_S + CONFIRM_S + 5.0
+"""What a call may take beside its models: the wait for a limit, its commit, and some more."""
 _POLL_S: Final = 0.05
 _table = table_of(IdempotentCall)
 
@@ -110,7 +113,9 @@ class Idempotency:
             lapsed = and_(_table.c.response.is_(None), _table.c.expires_at < now)
             takeable = or_(_table.c.claim == claim, and_(lapsed, _table.c.digest == digest))
             taken = unit.execute(update(_table).where(_at(call), takeable).values(**row))
-            found = unit.execute(select(_table).where(_at(call))).one()
+            found = unit.execute(select(_table).where(_at(call))).one_or_none()
+        if found is None:  # it was given back just now
+            return None, False
         if found.digest != digest:
             raise Conflict(
                 "this idempotency key was used for another request",

@@ -57,9 +57,9 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """``call``: tasks, chats, feedback on own calls. ``read``: what is recorded and decided.
-    ``review``: corrections of any call. ``operate``: data sets, training, routes, rollouts.
-    ``administer``: keys and deletion."""
+    """``call``: tasks, chats, feedback on calls whose id is known. ``read``: what is recorded and
+    decided. ``review``: corrections of any call. ``operate``: data sets, training, routes,
+    rollouts. ``administer``: keys and deletion."""
 
     CALL = "call"
     READ = "read"

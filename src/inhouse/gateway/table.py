@@ -33,11 +33,10 @@ class RouteTable:
         warm: Callable[[str], object],
         clock: Clock | None = None,
     ) -> None:
-        self._catalog = catalog
         self._warming = Warming(warm, clock or SystemClock())
         self._looked = False
         self._cold: Mapping[str, list[str]] = {}
-        self._declared = self._declare()
+        self._declared = _declare(catalog)
         self.mirror: Mirror[Mapping[str, Route]] = Mirror(
             database, self._load, name="routes", initial=self._declared, clock=clock
         )
@@ -58,9 +57,9 @@ class RouteTable:
             self._warming.wait(needed)
             self.mirror.refresh()
 
-    def redeclare(self) -> None:
-        """Take over the tasks of a changed catalog; calls meet them at once."""
-        self._declared = self._declare()
+    def redeclare(self, catalog: Catalog) -> None:
+        """Take over the tasks of another catalog. No call may ask for a task before."""
+        self._declared = _declare(catalog)
         self.mirror.value = {**self._declared, **self.mirror.value}
         self.mirror.poll()
 
@@ -77,9 +76,6 @@ class RouteTable:
     def age_s(self) -> float:
         """Seconds since the routes were read from the database."""
         return self.mirror.age_s()
-
-    def _declare(self) -> Mapping[str, Route]:
-        return {spec.name: implicit(spec.name, spec.chain) for spec in self._catalog.all()}
 
     def _load(self, unit: ReadUnit) -> Mapping[str, Route]:
         stored = {route.task: route for route in all_current(unit)}
@@ -105,3 +101,7 @@ def _needed(route: Route) -> list[str]:
     """The references that answer calls of a route before its chain does."""
     asked = (route.pin, route.candidate if route.weight_bp else None)
     return [reference for reference in asked if reference]
+
+
+def _declare(catalog: Catalog) -> Mapping[str, Route]:
+    return {spec.name: implicit(spec.name, spec.chain) for spec in catalog.all()}

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from inhouse.core.errors import Invalid
 from inhouse.settings.file import explain, merge, read_toml
 from inhouse.settings.notify import NotifySettings
-from inhouse.settings.section import Name, Section
+from inhouse.settings.section import Name, Section, Variable
 from inhouse.settings.tasks import TaskSettings
 
 FILE_NAME = "inhouse.toml"
@@ -184,7 +184,8 @@ def _process_environment() -> Mapping[str, str]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """INHOUSE_UPSTREAMS__LOCAL__API_KEY=x -> {"upstreams": {"local": {"api_key": "x"}}}."""
+    """INHOUSE_UPSTREAMS__LOCAL__API_KEY=x -> {"upstreams": {"local": {"api_key": "x"}}}. Raises
+    Invalid when one is a value and a table."""
     found: dict[str, Any] = {}
     for name, value in environment.items():
         if not name.startswith(_PREFIX) or "__" not in name or name in RESERVED:
@@ -193,5 +194,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         table = found
         for parent in parents:
             table = table.setdefault(parent, {})
-        table[leaf] = value
+            if not isinstance(table, dict):
+                raise Invalid(f"{name}: another variable sets {parent} as a whole", code="settings")
+        if isinstance(table.get(leaf), dict):
+            raise Invalid(f"{name}: another variable sets a part of it", code="settings")
+        table[leaf] = Variable(value)
     return found

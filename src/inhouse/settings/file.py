@@ -23,6 +23,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise Invalid(f"{path}: {error}", code="settings") from None
     except UnicodeDecodeError as error:
         raise Invalid(f"{path}: not UTF-8 ({error.reason})", code="settings") from None
+    except RecursionError:
+        raise Invalid(f"{path}: nested too deeply", code="settings") from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

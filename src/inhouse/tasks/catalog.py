@@ -187,7 +187,7 @@ def _schema(declared: Any, folder: Path) -> Any:
         return msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise Invalid(f"schema: {path}: {error.strerror}", code="settings") from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Invalid(f"schema: {path}: not JSON: {error}", code="settings") from None
 
 
@@ -216,6 +216,8 @@ def _prompt_text(declared: str, folder: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Invalid(f"prompt: {path}: {error.strerror}", code="settings") from None
+    except ValueError as error:  # not UTF-8, or a name that no file has
+        raise Invalid(f"prompt: {path}: {error}", code="settings") from None
 
 
 def _chain(declared: Iterable[str], settings: Settings) -> tuple[str, ...]:
