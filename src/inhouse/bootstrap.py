@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
+
+from sqlalchemy.exc import DBAPIError
 
 from inhouse.automation.attention import proposals
 from inhouse.automation.carry import JOB as TRIGGER_JOB
@@ -22,7 +24,7 @@ from inhouse.automation.conductor import Conductor
 from inhouse.automation.train import Trigger
 from inhouse.call_path import CallPath, upstream_limits
 from inhouse.core.clock import Clock, SystemClock
-from inhouse.core.errors import Conflict, NotFound
+from inhouse.core.errors import Conflict, NotFound, Unavailable
 from inhouse.db.unit import Database
 from inhouse.evaluation.gate import GateSettings
 from inhouse.evaluation.run import JOB as EVALUATION_JOB
@@ -202,11 +204,9 @@ class App:
     def start(self) -> None:
         """Begin to record, to follow routes, keys and limits, to move rollouts, to look for what
         people should hear of, to automate, and to work jobs off."""
-        self.routes.refresh()
         self.shadows.mirror.refresh()
         self.keys.refresh()
-        self.limiter.mirror.refresh()
-        self.recorder.start()
+        self.start_calls()
         self.poller.start()
         self.controller.start()
         self.alerter.start()
@@ -214,6 +214,13 @@ class App:
         if self.settings.server.workers:
             self.embedded_workers.append(self.make_worker(self.settings.server.workers))
             self.embedded_workers[-1].start()
+
+    def start_calls(self, tasks: Collection[str] | None = None) -> None:
+        """Begin to record calls, by the routes of ``tasks`` (None: of all) and by what was used up
+        as they stand now. Raises what the database raises."""
+        self.routes.refresh(tasks)
+        self.limiter.mirror.refresh()
+        self.recorder.start()
 
     def stop(self) -> None:
         """Give running jobs back to the queue and commit what was recorded."""
@@ -237,7 +244,14 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
     content = _content(settings.recording)
     settings.state.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
-    upgrade(database)
+    try:
+        upgrade(database)
+    except DBAPIError as error:
+        raise Unavailable(
+            f"the database does not answer: {error.orig}",
+            code="database-failed",
+            hint="see database.url in inhouse.toml; `inhouse doctor` looks at everything",
+        ) from error
     store = ModelStore(settings.store_path, clock)
     backends = Backends(settings, database, store)
     calls = CallPath(settings, database, catalog, backends, content, clock)

@@ -89,6 +89,18 @@ chain = ["local/good"]
     return tmp_path
 
 
+def test_one_call_goes_by_the_stored_route_and_what_was_used_up(project: Path) -> None:
+    with (project / "inhouse.toml").open("a") as file:
+        file.write("[limits]\nrequests_per_day = 1\n")
+    where = ["--dir", str(project)]
+    invoke([*where, "routes", "set", "tone", "--to", "local/other", "--weight", "100"], 0)
+    said = json.loads(invoke([*where, "task", "run", "tone", "hello", "--json"], 0).stdout)
+    assert (said["model_version"], said["arm"]) == ("local/other", "candidate")
+    refused = CliRunner().invoke(app, [*where, "task", "run", "tone", "hello"])
+    assert isinstance(refused.exception, InhouseError)
+    assert refused.exception.code == "budget-requests"
+
+
 def write_inputs(project: Path, count: int) -> list[str]:
     texts = [f"text-{number}" for number in range(1, count + 1)]
     lines = (json.dumps({"input": text, "id": text}) for text in texts)

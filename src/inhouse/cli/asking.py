@@ -84,9 +84,7 @@ class Busy(Exception):
 @asynccontextmanager
 async def in_project(app: App, plan: Plan) -> AsyncIterator[Ask]:
     """Ask the gateway of this project; recorded like any call."""
-    app.catalog.get(plan.task)
-    app.routes.refresh([plan.task])
-    app.recorder.start()
+    app.start_calls([app.catalog.get(plan.task).name])
     app.poller.start()
 
     async def ask(line: LineInput) -> Line:

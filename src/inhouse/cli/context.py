@@ -30,11 +30,19 @@ class Context:
 
     @cached_property
     def app(self) -> App:
-        """The wired product over the project folder; the database is brought up to date."""
+        """The wired product over the project folder; the database is brought up to date. Raises
+        NotFound (``folder-not-found``) when there is no such folder."""
         from inhouse.bootstrap import bootstrap
         from inhouse.cli.logs import configure_logs
+        from inhouse.core.errors import NotFound
         from inhouse.settings import load_settings
 
+        if not self.folder.is_dir():
+            raise NotFound(
+                f"there is no folder {self.folder}",
+                code="folder-not-found",
+                hint=f"`inhouse init {self.folder}` makes a project",
+            )
         configure_logs()
         return bootstrap(load_settings(self.folder))
 

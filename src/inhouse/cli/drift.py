@@ -59,7 +59,7 @@ def list_looks(
         return
     _print(found)
     if not found:
-        typer.echo("nobody looked yet: inhouse drift check")
+        typer.echo("no look is kept: inhouse drift check, with enough calls")
 
 
 def _plain(record: DriftRecord) -> dict[str, Any]:

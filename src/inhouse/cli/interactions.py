@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
@@ -45,9 +46,16 @@ def search(
     """Recorded calls, newest first."""
     from inhouse.cli.context import open_context
     from inhouse.cli.times import parse_time
+    from inhouse.gateway.route import Arm
+    from inhouse.inference.base import Hosting
+    from inhouse.interactions.entry import Status
     from inhouse.interactions.filters import Facets, Span, read_tag
+    from inhouse.interactions.outcomes import SHADOW
     from inhouse.interactions.search import find
 
+    _one_of("--status", status, Status)
+    _one_of("--arm", arm, (*Arm, "imported", SHADOW))
+    _one_of("--hosting", hosting, Hosting)
     context = open_context()
     facets = Facets(task=task, status=status, arm=arm, reference=reference, hosting=hosting)
     span = Span(
@@ -67,8 +75,18 @@ def search(
             f"{row.id}  {row.created_at:%Y-%m-%d %H:%M:%S}  {row.task or 'chat':<12} "
             f"{row.status:<9} {answer!s:<10.10} {row.latency_ms:7.1f} ms  {row.reference or '-'}"
         )
+    if not rows:
+        typer.echo("no such call is recorded", err=True)
     if found.reached is not None:
         typer.echo(f"older calls: --until {found.reached.isoformat()}", err=True)
+
+
+def _one_of(option: str, value: str | None, there: Iterable[str]) -> None:
+    from inhouse.core.errors import Invalid
+
+    names = [*there]
+    if value is not None and value not in names:
+        raise Invalid(f"{option} is one of {', '.join(names)}", code="arguments")
 
 
 @app.command()
@@ -86,12 +104,20 @@ def show(interaction_id: str, as_json: AsJson = False) -> None:
         return
     for name in ("id", "created_at", "task", "status", "reference", "arm", "latency_ms", "cost"):
         typer.echo(f"{name:<12} {getattr(found, name)}")
-    typer.echo(f"input        {found.input}")
-    typer.echo(f"output       {found.output}")
-    for attempt in found.attempts or ():
-        typer.echo(f"attempt      {attempt}")
-    for one in said:
-        typer.echo(f"feedback     {one.kind}: {one.value} ({one.author or 'unknown'})")
+    typer.echo(f"input        {_plain(found.input)}")
+    typer.echo(f"output       {_plain(found.output)}")
+    for one in found.attempts or ():
+        how = "answered" if one["ok"] else one["code"]
+        typer.echo(f"attempt      {one['reference']}: {how}, {one['latency_ms']:.1f} ms")
+    for said_of in said:
+        value = _plain(said_of.value)
+        typer.echo(f"feedback     {said_of.kind}: {value} ({said_of.author or 'unknown'})")
+
+
+def _plain(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @app.command()

@@ -36,7 +36,7 @@ def purge(
     from inhouse.core.errors import Invalid
 
     if (subject is None) == (before is None):
-        raise Invalid("name a subject or a time", hint="--subject ID or --before DATE")
+        raise Invalid("name either a subject or a time", hint="--subject ID or --before DATE")
     context = open_context()
     if not yes:
         typer.confirm(_question(context, subject, before), abort=True, err=True)

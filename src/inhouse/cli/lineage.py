@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.tree import Tree
 
     from inhouse.monitoring.nodes import (
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _ROUTES = 5
+_UNCUT = 10_000
 
 
 def of_interaction(
@@ -37,7 +39,7 @@ def of_interaction(
     if as_json:
         context.print_json(asdict(found))
     else:
-        context.console.print(_of_call(found))
+        _print(context.console, _of_call(found))
 
 
 def of_version(
@@ -64,9 +66,14 @@ def of_version(
     tree = _tree(_version_words(found.version))
     _add_routes(tree, found.version)
     _add_origin(tree, found)
-    context.console.print(tree)
+    _print(context.console, tree)
     if found.next:
         typer.echo(f"older calls: --before {found.next}", err=True)
+
+
+def _print(console: Console, tree: Tree) -> None:
+    """Lines as long as they are where nobody looks at them in a terminal."""
+    console.print(tree, width=None if console.is_terminal else _UNCUT)
 
 
 def _of_call(found: InteractionLineage) -> Tree:

@@ -106,6 +106,12 @@ def run() -> None:
         hint = f" ({error.hint})" if error.hint else ""
         typer.echo(f"error: {error.message}{hint}", err=True)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        typer.echo(f"error: {what}", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         sys.exit(130)

@@ -17,6 +17,8 @@ Url = Annotated[
     str | None,
     typer.Option(envvar="INHOUSE_URL", help="Server; by default the one of this project."),
 ]
+_NO_KEY = 401
+_KEY_HINT = "give --key, or INHOUSE_KEY in the environment"
 Key = Annotated[str | None, typer.Option(envvar="INHOUSE_KEY", help="Key to show to it.")]
 
 
@@ -55,4 +57,5 @@ def _told(error: ApiError) -> InhouseError:
 
     kinds: dict[int, type[InhouseError]] = {401: Denied, 403: Denied, 404: NotFound}
     kind = kinds.get(error.status, InhouseError)
-    return kind(error.message, code=error.code, hint=error.hint)
+    hint = _KEY_HINT if error.status == _NO_KEY else error.hint
+    return kind(error.message, code=error.code, hint=hint)

@@ -23,6 +23,8 @@ def serve(
 
     def ready(url: str) -> None:
         typer.echo(f"inhouse {url}  (pages and API of {context.app.settings.folder}; Ctrl-C stops)")
+        if not context.app.catalog.all():
+            typer.echo("no task is declared; `inhouse init` writes an inhouse.toml", err=True)
 
     run(
         context.app,

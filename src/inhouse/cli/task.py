@@ -91,7 +91,9 @@ def run(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help='JSONL instead: {"input", "id", "unit", "subject", "tags"} or "text".'),
+        typer.Option(
+            help='JSONL instead: {"input", "id", "unit", "subject", "tags"}, or a text in quotes.'
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="With --file: where a line for each input is written.")
@@ -168,7 +170,7 @@ def _run_once(name: str, text: str, unit: str | None, model: str | None, as_json
         finally:
             await context.app.backends.close()
 
-    context.app.recorder.start()
+    context.app.start_calls([context.app.catalog.get(name).name])
     try:
         outcome = asyncio.run(once())
     finally:

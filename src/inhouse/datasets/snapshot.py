@@ -138,7 +138,7 @@ def get(unit: ReadUnit, name: str, task: str | None = None) -> SnapshotRecord:
         statement = statement.where(_snapshot.c.task == task)
     if name == LATEST:
         if task is None:
-            raise Invalid("latest is the latest of a task", code="snapshot-name")
+            raise Invalid("latest of which task?", code="snapshot-name", hint="add --task NAME")
     elif is_id(name):
         statement = statement.where(_snapshot.c.id == name)
     elif _PREFIX.match(name):

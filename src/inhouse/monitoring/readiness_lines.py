@@ -88,7 +88,9 @@ class Unseen:
     next: str
 
 
-NO_SERVER: Final = Unseen("no server runs, so nobody knows", "inhouse serve")
+NO_SERVER: Final = Unseen(
+    "no server answers, so nobody knows", "inhouse serve, or --url of the one that runs"
+)
 """Circuit breakers are in the memory of a server; without one there is none."""
 
 

@@ -45,8 +45,8 @@ class Unanswerable(Invalid):
     """A question that cannot be answered. ``faults``: what is wrong, by the name of the field."""
 
     def __init__(self, faults: Mapping[str, str]) -> None:
-        message = next(iter(faults.values()))
-        hint = "`inhouse experiment plan` works a horizon out" if "horizon" in faults else ""
+        first, message = next(iter(faults.items()))
+        hint = "`inhouse experiment plan` works a horizon out" if first == "horizon" else ""
         super().__init__(message, code="experiment-plan", hint=hint)
         self.faults = faults
 

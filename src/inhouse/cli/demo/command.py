@@ -44,9 +44,12 @@ def demo(
     from inhouse.cli.demo.stage import tell_poison, tell_story
     from inhouse.cli.logs import configure_logs
     from inhouse.core.errors import Invalid
+    from inhouse.inference.http.address import Address
 
     if bool(base_url) != bool(model):
         raise Invalid("--base-url and --model go together")
+    if base_url:
+        Address(base_url)  # raises Invalid before anything is written
     if poison and (data or base_url):
         raise Invalid("--poison uses the texts in the box and asks no general model")
     plan = plan_file(data) if data else plan_box()
