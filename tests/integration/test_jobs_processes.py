@@ -173,7 +173,9 @@ def test_concurrent_releases_of_lost_jobs_happen_once(database: Database) -> Non
     def release(_: int) -> list[JobRecord]:
         barrier.wait()
         with database.write() as unit:
-            return queue.release_lost(unit, ["task"], at=CLOCK.now())
+            lost = queue.lost(unit, ["task"], at=CLOCK.now())
+            left = [queue.release_lost(unit, job_id, at=CLOCK.now()) for job_id in lost]
+        return [job for job in left if job is not None]
 
     with ThreadPoolExecutor(4) as pool:
         released = [job.id for jobs in pool.map(release, range(4)) for job in jobs]

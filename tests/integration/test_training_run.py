@@ -545,7 +545,8 @@ def test_a_run_whose_workers_all_die_fails(local: Training, tmp_path: Path) -> N
             if read_status(unit, run) is RunStatus.QUEUED:
                 runs.start(unit, run.id, at=CLOCK.now())
             if job.attempts < queue.MAX_ATTEMPTS:
-                [lost] = queue.release_lost(unit, [JOB], at=CLOCK.now())
+                lost = queue.release_lost(unit, job.id, at=CLOCK.now())
+                assert lost is not None
                 local.follow(unit, lost, CLOCK.now())
     assert worker(local).run_next() is None
     failed = read_run(local, run)

@@ -18,7 +18,7 @@ from inhouse.automation.tell import tell
 from inhouse.automation.train import Trigger
 from inhouse.core.errors import Conflict
 from inhouse.core.ids import new_id
-from inhouse.core.states import RunStatus, VersionStatus
+from inhouse.core.states import JobStatus, RunStatus, VersionStatus
 from inhouse.datasets import snapshot
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
@@ -28,6 +28,7 @@ from inhouse.evaluation.tables import Evaluation
 from inhouse.feedback.submit import submit
 from inhouse.interactions import record
 from inhouse.jobs import handler, pause, queue
+from inhouse.jobs.handler import JobContext
 from inhouse.jobs.worker import Worker
 from inhouse.monitoring.tables import Drift
 from inhouse.registry import move, versions
@@ -309,6 +310,25 @@ def test_a_job_that_is_cancelled_ends_its_proposal(world: World) -> None:
         with pytest.raises(Conflict, match="is expired"):
             handler.retry(unit, world.handlers, job_id, at=world.clock.now())
     assert world.found()[0].reason == f"job {job_id} was cancelled"
+
+
+def test_a_worker_that_dies_after_it_asked_for_the_run_keeps_no_job_waiting(
+    database: Database, clock: FrozenClock, tmp_path: Path
+) -> None:
+    world = World(database, clock, tmp_path, automation="on")
+    world.corrections(4)
+    world.tick()
+    with database.write() as unit:
+        job = queue.claim(unit, [JOB], "dies", at=clock.now())
+        assert job is not None
+    asked = world.handlers[JOB](JobContext(database, clock, job), dict(job.arguments))
+    clock.advance(queue.LEASE_SECONDS + 1)
+    done = world.worker.run_next()
+    assert done is not None
+    assert (done.id, done.status) == (job.id, JobStatus.DONE)
+    assert done.result is not None
+    assert done.result["run_id"] == asked["run_id"]
+    assert len(world.runs()) == 1
 
 
 def test_paused_does_nothing(world: World) -> None:

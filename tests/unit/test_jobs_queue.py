@@ -88,10 +88,15 @@ def test_a_lost_lease_is_taken_up_by_another_and_the_first_can_change_nothing(
         assert queue.renew(unit, first, at=clock.now())
     clock.advance(queue.LEASE_SECONDS - 1)
     with sqlite_database.write() as unit:
-        assert queue.release_lost(unit, NAMES, at=clock.now()) == []
+        assert queue.lost(unit, NAMES, at=clock.now()) == []
+        assert queue.release_lost(unit, first.id, at=clock.now()) is None
     clock.advance(2)
     with sqlite_database.write() as unit:
-        assert [job.status for job in queue.release_lost(unit, NAMES, at=clock.now())] == ["queued"]
+        assert queue.lost(unit, ["another"], at=clock.now()) == []
+        assert queue.lost(unit, NAMES, at=clock.now()) == [first.id]
+        lost = queue.release_lost(unit, first.id, at=clock.now())
+    assert lost is not None
+    assert lost.status is JobStatus.QUEUED
     second = claim(sqlite_database, clock, "b")
     assert second is not None
     assert (second.id, second.attempts) == (first.id, 2)
@@ -115,7 +120,7 @@ def test_a_job_that_kills_its_workers_fails_at_last(
         assert claim(sqlite_database, clock) is not None
         clock.advance(queue.LEASE_SECONDS + 1)
         with sqlite_database.write() as unit:
-            queue.release_lost(unit, NAMES, at=clock.now())
+            assert queue.release_lost(unit, added.id, at=clock.now()) is not None
     failed = read(sqlite_database, added.id)
     assert (failed.status, failed.error) == (JobStatus.FAILED, queue.LOST)
 
@@ -129,7 +134,8 @@ def test_a_lost_job_that_was_to_be_cancelled_is_not_started_again(
         assert queue.cancel(unit, job.id, at=clock.now()).status is JobStatus.RUNNING
     clock.advance(queue.LEASE_SECONDS + 1)
     with sqlite_database.write() as unit:
-        [lost] = queue.release_lost(unit, NAMES, at=clock.now())
+        lost = queue.release_lost(unit, job.id, at=clock.now())
+    assert lost is not None
     assert lost.status is JobStatus.CANCELLED
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from inhouse.core.clock import SystemClock
-from inhouse.core.errors import BackendError, Invalid, Unavailable
+from inhouse.core.errors import BackendError, Conflict, Invalid, Unavailable
 from inhouse.core.states import JobStatus
-from inhouse.db.unit import Database, WriteUnit
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.jobs import handler as handlers_module
 from inhouse.jobs import queue
 from inhouse.jobs.handler import Handler, JobContext, Stopped, StopReason, retry_delay
@@ -287,15 +287,30 @@ def test_a_worker_survives_a_database_that_fails(
 def test_a_follower_that_fails_keeps_no_other_job_waiting(sqlite_database: Database) -> None:
     class Broken(Following):
         def follow(self, unit: WriteUnit, job: JobRecord, at: datetime) -> None:
-            raise OSError("no")
+            if job.id == broken:
+                raise OSError("no")
 
-    lost, other = add(sqlite_database), add(sqlite_database)
+    broken, lost, other = (add(sqlite_database) for _ in range(3))
     with sqlite_database.write() as unit:
-        queue.claim(unit, ["task"], "gone", at=CLOCK.now(), lease_s=-1.0)
-    left = worker(sqlite_database, Broken(lambda *_: {})).run_next()
-    assert left is not None
-    assert (left.id, left.status) == (other, JobStatus.DONE)
-    assert read(sqlite_database, lost).status is JobStatus.RUNNING
+        for job_id in (broken, lost):
+            queue.claim(unit, ["task"], "gone", at=CLOCK.now(), lease_s=-1.0, job_id=job_id)
+    running = worker(sqlite_database, Broken(lambda *_: {}))
+    done = [left.id for left in (running.run_next(), running.run_next()) if left is not None]
+    assert sorted(done) == sorted([lost, other])
+    assert read(sqlite_database, broken).status is JobStatus.RUNNING
+
+
+def test_a_handler_may_refuse_a_retry(sqlite_database: Database) -> None:
+    class Over(Following):
+        def check_retry(self, unit: ReadUnit, job: JobRecord) -> None:
+            raise Conflict("it is over")
+
+    job_id, over = add(sqlite_database), Over(raising(Invalid("no")))
+    assert worker(sqlite_database, over).run_next() is not None
+    with pytest.raises(Conflict, match="it is over"), sqlite_database.write() as unit:
+        handlers_module.retry(unit, {"task": over}, job_id, at=CLOCK.now())
+    assert read(sqlite_database, job_id).status is JobStatus.FAILED
+    assert [status for status, _ in over.told] == ["failed"]
 
 
 def test_due_times_follow_the_clock_that_is_passed_in(

@@ -63,11 +63,15 @@ class Trigger:
     def follow(self, unit: WriteUnit, job: JobRecord, at: datetime) -> None:
         """A job that ended without a run ends its proposal."""
         proposal = records.get(unit, job.arguments["proposal_id"])
-        is_open = proposal.state is ProposalState.ACCEPTED
-        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED) and is_open:
+        ended = job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        if ended and proposal.state is ProposalState.ACCEPTED:
             why = job.error or f"job {job.id} was {job.status}"
             records.move(unit, proposal, ProposalState.EXPIRED, by=ACTOR, reason=why, at=at)
-        if job.status is JobStatus.QUEUED and not is_open:
+
+    def check_retry(self, unit: ReadUnit, job: JobRecord) -> None:
+        """A proposal that has ended is not carried out again."""
+        proposal = records.get(unit, job.arguments["proposal_id"])
+        if proposal.state is not ProposalState.ACCEPTED:
             raise Conflict(
                 f"proposal {proposal.id} is {proposal.state}",
                 code="proposal-state",

@@ -46,6 +46,12 @@ def erase_examples(unit: WriteUnit, interaction_ids: Collection[str]) -> Counter
     return _erase(unit, _example.c.interaction_id.in_(interaction_ids))
 
 
+def count_erased(unit: WriteUnit, snapshot_id: str) -> int:
+    """How many examples of a snapshot were erased; nobody erases another until the unit ends."""
+    held = select(_snapshot.c.dropped).where(_snapshot.c.id == snapshot_id).with_for_update()
+    return int(unit.execute(held).scalar_one().get(DROPPED, 0))
+
+
 def _erase(unit: WriteUnit, wanted: ColumnElement[bool]) -> Counter[str]:
     place = (_example.c.snapshot_id, _example.c.position)
     held = select(*place).where(wanted, _example.c.input != ERASED)

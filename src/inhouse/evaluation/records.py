@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, insert, select, update
 
-from inhouse.core.errors import NotFound
+from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit, WriteUnit
@@ -78,15 +78,16 @@ def finish(
     results: Sequence[Result],
     comparisons: Sequence[Comparison],
     verdict: Verdict,
+    keep_answers: bool = True,
     at: datetime,
 ) -> EvaluationRecord:
-    """Store what came out, with every answer."""
-    unit.execute(delete(_items).where(_items.c.evaluation_id == evaluation_id))
-    rows = [row for result in results for row in _item_rows(evaluation_id, result)]
-    unit.execute(insert(_items), rows)
-    unit.execute(
+    """Store what came out, with every answer, or (``keep_answers`` false) with its score only.
+
+    Raises Conflict when the evaluation has ended.
+    """
+    ended = unit.execute(
         update(_table)
-        .where(_table.c.id == evaluation_id)
+        .where(_table.c.id == evaluation_id, _table.c.status == "running")
         .values(
             status="done",
             verdict=verdict.kind.value,
@@ -96,6 +97,11 @@ def finish(
             finished_at=at,
         )
     )
+    if ended.rowcount != 1:
+        status = get(unit, evaluation_id).status
+        raise Conflict(f"evaluation {evaluation_id} is {status}", code="evaluation-state")
+    rows = [row for result in results for row in _item_rows(evaluation_id, result, keep_answers)]
+    unit.execute(insert(_items), rows)
     return get(unit, evaluation_id)
 
 
@@ -106,6 +112,16 @@ def fail(unit: WriteUnit, evaluation_id: str, error: str, *, at: datetime) -> No
         .where(_table.c.id == evaluation_id, _table.c.status == "running")
         .values(status="failed", error=error, finished_at=at)
     )
+
+
+def fail_of_job(unit: WriteUnit, job_id: str, version_id: str, error: str, *, at: datetime) -> None:
+    """``fail`` what a job began of a version and did not end."""
+    begun = select(_table.c.id, _table.c.settings).where(
+        _table.c.version_id == version_id, _table.c.status == "running"
+    )
+    for row in unit.execute(begun).all():
+        if row.settings.get("job") == job_id:
+            fail(unit, row.id, error, at=at)
 
 
 def get(unit: ReadUnit, evaluation_id: str) -> EvaluationRecord:
@@ -143,14 +159,14 @@ def items(
     return [dict(row._mapping) for row in unit.execute(statement)]
 
 
-def _item_rows(evaluation_id: str, result: Result) -> list[dict[str, Any]]:
+def _item_rows(evaluation_id: str, result: Result, keep_answers: bool) -> list[dict[str, Any]]:
     return [
         {
             "evaluation_id": evaluation_id,
             "reference": result.reference,
             "position": position,
-            "output": answer.output,
-            "probabilities": answer.probabilities,
+            "output": answer.output if keep_answers else None,
+            "probabilities": answer.probabilities if keep_answers else None,
             "score": score,
             "latency_ms": answer.latency_ms,
             "error_code": answer.error_code,

@@ -7,12 +7,14 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.core.states import VersionStatus
+from inhouse.datasets.erase import DROPPED, count_erased
 from inhouse.datasets.example import Example
 from inhouse.datasets.snapshot import SnapshotRecord, load_examples
 from inhouse.datasets.snapshot import get as get_snapshot
@@ -26,7 +28,7 @@ from inhouse.inference.base import Backend, Message, Question, Reply
 from inhouse.jobs import queue
 from inhouse.jobs.handler import JobContext
 from inhouse.jobs.queue import JobRecord
-from inhouse.registry import routes, versions
+from inhouse.registry import retire, routes, versions
 from inhouse.registry.versions import Version
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.prompts import fit, render
@@ -53,8 +55,14 @@ class Evaluator:
             snapshot_id=arguments.get("snapshot_id"),
             progress=job.progress,
             check=job.check,
+            job_id=job.record.id,
         )
         return {"evaluation_id": record.id, "verdict": record.verdict}
+
+    def follow(self, unit: WriteUnit, job: JobRecord, at: datetime) -> None:
+        """What a worker began and left when it died has ended."""
+        version_id, why = job.arguments["version_id"], job.error or f"the job was {job.status}"
+        records.fail_of_job(unit, job.id, version_id, why, at=at)
 
     def evaluate(
         self,
@@ -63,37 +71,26 @@ class Evaluator:
         snapshot_id: str | None = None,
         progress: Callable[[float, float, str], None] = lambda done, total, note: None,
         check: Callable[[], None] = lambda: None,
+        job_id: str | None = None,
     ) -> EvaluationRecord:
         """Score a version beside the incumbent, the general model and the floors.
 
         The test split is that of the snapshot the version was trained from, unless another is
-        named. A verdict of ``fail`` rejects a version that is still a candidate. Raises Invalid
+        named. A verdict of ``fail`` rejects a version that is still a candidate and that no route
+        uses. Answers to a split of which some is erased meanwhile are not kept. Raises Invalid
         when the snapshot has no test split or is of another task revision.
         """
         version, spec, snapshot, examples = self._load(version_id, snapshot_id)
         test = [example for example in examples if example.split == "test"]
         with self.database.write() as unit:
-            begun = self._begin(unit, version, spec, snapshot)
+            begun = self._begin(unit, version, spec, snapshot, job_id)
         try:
             results = self._measure(version, spec, examples, test, progress, check)
+            return self._finish(begun, version, snapshot, results)
         except BaseException as error:
             with self.database.write() as unit:
                 records.fail(unit, begun.id, str(error) or type(error).__name__, at=self._now())
             raise
-        rng = random.Random(SEED)
-        comparisons = [compare(results[0], other, rng) for other in results[1:]]
-        verdict = decide(results[0], comparisons, self.gate)
-        with self.database.write() as unit:
-            record = records.finish(
-                unit,
-                begun.id,
-                results=results,
-                comparisons=comparisons,
-                verdict=verdict,
-                at=self._now(),
-            )
-            self._consequence(unit, version, verdict.kind, verdict.reasons)
-        return record
 
     def _load(
         self, version_id: str, snapshot_id: str | None
@@ -116,7 +113,12 @@ class Evaluator:
         return version, spec, snapshot, examples
 
     def _begin(
-        self, unit: WriteUnit, version: Version, spec: TaskSpec, snapshot: SnapshotRecord
+        self,
+        unit: WriteUnit,
+        version: Version,
+        spec: TaskSpec,
+        snapshot: SnapshotRecord,
+        job_id: str | None,
     ) -> EvaluationRecord:
         return records.begin(
             unit,
@@ -125,7 +127,7 @@ class Evaluator:
             candidate=version.reference,
             version_id=version.id,
             snapshot_id=snapshot.id,
-            settings={"gate": asdict(self.gate), "seed": SEED},
+            settings={"gate": asdict(self.gate), "seed": SEED, "job": job_id},
             at=self._now(),
         )
 
@@ -199,21 +201,43 @@ class Evaluator:
         found = floors.fitted(spec, train, [example.input for example in test])
         return [(floor.name, "floor", floor.about, floor.answers) for floor in found]
 
-    def _consequence(
-        self, unit: WriteUnit, version: Version, kind: VerdictKind, reasons: Sequence[str]
-    ) -> None:
-        """A failed gate rejects a version that nobody has put into service yet."""
-        if kind is VerdictKind.FAIL and version.status is VersionStatus.CANDIDATE:
-            versions.set_status(
+    def _finish(
+        self,
+        begun: EvaluationRecord,
+        version: Version,
+        snapshot: SnapshotRecord,
+        results: Sequence[Result],
+    ) -> EvaluationRecord:
+        rng = random.Random(SEED)
+        comparisons = [compare(results[0], other, rng) for other in results[1:]]
+        verdict = decide(results[0], comparisons, self.gate)
+        with self.database.write() as unit:
+            is_whole = count_erased(unit, snapshot.id) == snapshot.dropped.get(DROPPED, 0)
+            record = records.finish(
                 unit,
-                version.id,
-                VersionStatus.REJECTED,
-                by="gate",
-                why="; ".join(reasons),
+                begun.id,
+                results=results,
+                comparisons=comparisons,
+                verdict=verdict,
+                keep_answers=is_whole,
                 at=self._now(),
             )
+            if verdict.kind is VerdictKind.FAIL:
+                self._reject(unit, version, verdict.reasons)
+        return record
 
-    def _now(self) -> Any:
+    def _reject(self, unit: WriteUnit, version: Version, reasons: Sequence[str]) -> None:
+        """A failed gate rejects a version that nobody has put into service or away by now."""
+        now = versions.get(unit, version.task, version.number, lock=True)
+        if now.status is not VersionStatus.CANDIDATE:
+            return
+        if retire.users(unit, self.catalog.all(), now.reference):
+            return
+        why = "; ".join(reasons)
+        at, status = self._now(), VersionStatus.REJECTED
+        versions.set_status(unit, now.id, status, by="gate", why=why, at=at)
+
+    def _now(self) -> datetime:
         return self.clock.now()
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import BackendError, InhouseError, Unavailable
-from inhouse.db.unit import Database, WriteUnit
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.jobs import queue
 from inhouse.jobs.queue import JobRecord, Progress
 
@@ -89,7 +89,17 @@ class Follower(Protocol):
 
     def follow(self, unit: WriteUnit, job: JobRecord, at: datetime) -> None:
         """The job left ``running`` without being done, or was cancelled or retried: in this same
-        transaction."""
+        transaction. What it raises keeps the job as it was, so it raises for nothing that the
+        handler can repeat."""
+        ...
+
+
+@runtime_checkable
+class Retried(Protocol):
+    """A handler whose jobs a person may not always retry."""
+
+    def check_retry(self, unit: ReadUnit, job: JobRecord) -> None:
+        """Raise Conflict when the job cannot start again."""
         ...
 
 
@@ -115,8 +125,11 @@ def cancel(
 def retry(
     unit: WriteUnit, handlers: Mapping[str, Handler], job_id: str, *, at: datetime
 ) -> JobRecord:
-    """``queue.retry``, and the handler knows; it raises Conflict when it cannot start again."""
+    """``queue.retry``, and the handler knows. Raises Conflict also when it cannot start again."""
     job = queue.retry(unit, job_id, at=at)
+    handler = handlers.get(job.name)
+    if isinstance(handler, Retried):
+        handler.check_retry(unit, job)
     tell(unit, handlers, job, at)
     return job
 

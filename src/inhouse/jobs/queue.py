@@ -165,20 +165,24 @@ def claim(
     return get(unit, found) if unit.execute(taken).rowcount else None
 
 
-def release_lost(unit: WriteUnit, names: Collection[str], *, at: datetime) -> list[JobRecord]:
-    """Bring back the jobs whose lease has run out, and return them as they are now.
+def lost(unit: ReadUnit, names: Collection[str], *, at: datetime) -> list[JobId]:
+    """The jobs of these names whose lease has run out."""
+    query = select(_job.c.id).where(_job.c.name.in_(list(names)), _lost(at)).order_by(_job.c.id)
+    return list(unit.execute(query).scalars())
+
+
+def release_lost(unit: WriteUnit, job_id: str, *, at: datetime) -> JobRecord | None:
+    """Bring back a job whose lease has run out, and return it as it is now; None when its lease was
+    renewed meanwhile, or somebody else brings it back.
 
     Cancelled if that was asked for; queued while attempts are left; failed otherwise.
     """
-    query = (
-        select(_job)
-        .where(_job.c.name.in_(list(names)), _lost(at))
-        .order_by(_job.c.id)
-        .with_for_update(skip_locked=True)
-    )
-    lost = [_record(row) for row in unit.execute(query)]
-    released = (_leave(unit, job, _after_loss(job), at, error=LOST) for job in lost)
-    return [job for job in released if job is not None]
+    query = select(_job).where(_job.c.id == job_id, _lost(at)).with_for_update(skip_locked=True)
+    row = unit.execute(query).one_or_none()
+    if row is None:
+        return None
+    job = _record(row)
+    return _leave(unit, job, _after_loss(job), at, error=LOST)
 
 
 def renew(unit: WriteUnit, job: JobRecord, *, at: datetime, lease_s: float = LEASE_SECONDS) -> bool:

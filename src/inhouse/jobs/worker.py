@@ -8,7 +8,7 @@ one when the lease runs out.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -158,7 +158,8 @@ class Worker:
                 return None
             if job_id is None and pausing.paused(unit) is not None:
                 return None
-        self._release_lost(now)
+            lost = queue.lost(unit, self._handlers.keys(), at=now)
+        self._release_lost(lost, now)
         with self._database.write() as unit:
             return queue.claim(
                 unit,
@@ -169,14 +170,19 @@ class Worker:
                 job_id=job_id,
             )
 
-    def _release_lost(self, now: datetime) -> None:
-        try:
-            with self._database.write() as unit:
-                for lost in queue.release_lost(unit, self._handlers.keys(), at=now):
-                    _log.warning("job-lost", job=lost.id, name=lost.name, status=lost.status)
-                    tell(unit, self._handlers, lost, now)
-        except Exception as error:  # noqa: BLE001  other jobs must not wait for it
-            _log.unforeseen("release-failed", error, worker=self.name)
+    def _release_lost(self, lost: Sequence[str], now: datetime) -> None:
+        for job_id in lost:
+            try:
+                self._release(job_id, now)
+            except Exception as error:  # noqa: BLE001  other jobs must not wait for it
+                _log.unforeseen("release-failed", error, worker=self.name, job=job_id)
+
+    def _release(self, job_id: str, now: datetime) -> None:
+        with self._database.write() as unit:
+            left = queue.release_lost(unit, job_id, at=now)
+            tell(unit, self._handlers, left, now)
+        if left is not None:
+            _log.warning("job-lost", job=left.id, name=left.name, status=left.status)
 
     def _keep(self, context: JobContext, done: threading.Event) -> None:
         """Renew the lease and look for a wish to cancel until the job ends."""

@@ -23,7 +23,7 @@ from inhouse.core.ids import new_id
 from inhouse.core.states import RUNS, JobStatus, RunStatus
 from inhouse.datasets.example import Split
 from inhouse.datasets.snapshot import SnapshotRecord, load_examples
-from inhouse.db.unit import Database, WriteUnit
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.jobs import handler, queue
 from inhouse.jobs.handler import JobContext, Stopped, StopReason
 from inhouse.jobs.queue import JobRecord, Progress
@@ -139,14 +139,18 @@ class Training:
                 _count(runs.cancel(unit, run.id, at=at))
             case JobStatus.QUEUED if run.status is RunStatus.RUNNING:
                 runs.requeue(unit, run.id, at=at)
-            case JobStatus.QUEUED if ended and run.status is not RunStatus.SUCCEEDED:
-                raise Conflict(
-                    f"training run {run.id} is {run.status}",
-                    code="run-state",
-                    hint=f"start another one: `inhouse train start {run.task}`",
-                )
             case _:
                 pass
+
+    def check_retry(self, unit: ReadUnit, job: JobRecord) -> None:
+        """A run that has ended otherwise than well is over."""
+        run = runs.get(unit, job.arguments["run_id"])
+        if RUNS.is_final(run.status) and run.status is not RunStatus.SUCCEEDED:
+            raise Conflict(
+                f"training run {run.id} is {run.status}",
+                code="run-state",
+                hint=f"start another one: `inhouse train start {run.task}`",
+            )
 
     def _make(self, job: JobContext, run: Run) -> PublishedRun:
         """Train and publish. Examples are gone from the disk afterwards, whatever happens."""
