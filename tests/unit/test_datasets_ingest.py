@@ -226,6 +226,8 @@ def test_a_file_in_another_encoding_is_refused(sqlite_database: Database, tmp_pa
 def test_a_missing_file_is_not_found(sqlite_database: Database, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         _import(sqlite_database, tmp_path / "none.csv")
+    with pytest.raises(NotFound):
+        _import(sqlite_database, tmp_path / "none", file_format="csv")
 
 
 def test_progress_is_told_by_chunk(sqlite_database: Database, tmp_path: Path) -> None:

@@ -82,11 +82,16 @@ def load(name: str) -> Format:
         ) from None
 
 
+def check_file(path: Path) -> None:
+    """Raise NotFound (``file-not-found``) where there is no file."""
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}", code="file-not-found")
+
+
 def format_of(path: Path) -> str:
     """The name of a file's format. Raises NotFound for a missing file, Invalid
     (``import-format``) for one that cannot be told."""
-    if not path.is_file():
-        raise NotFound(f"there is no file {path}", code="file-not-found")
+    check_file(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
