@@ -62,6 +62,15 @@ class Script:
         return self.special.get(text, "positive")
 
 
+def test_a_byte_order_mark_belongs_to_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    for mark in ("", "\ufeff"):
+        path.write_text(f'{mark}"one"\n"two"\n', encoding="utf-8")
+        inputs = Inputs(path)
+        assert [inputs.text(n).strip() for n in range(inputs.count)] == [b'"one"', b'"two"']
+        inputs.close()
+
+
 @pytest.fixture
 def script() -> Script:
     return Script()

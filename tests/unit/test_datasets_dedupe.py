@@ -112,6 +112,13 @@ def test_a_newer_copy_moves_no_group() -> None:
     assert kept.group == "old"
 
 
+def test_a_copy_without_a_time_moves_no_group() -> None:
+    dated = _example(day=1, group="dated", label="b")
+    undated = _example(day=None, group="undated", person=False)
+    (kept,) = dedupe([undated, dated]).examples
+    assert (kept.group, kept.target) == ("dated", {"label": "b"})
+
+
 _examples = st.lists(
     st.builds(
         _example,

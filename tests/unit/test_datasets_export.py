@@ -15,7 +15,7 @@ from inhouse.datasets.export import ExportReport, write_snapshot
 from inhouse.datasets.formats.choose import ENDINGS
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, load_examples
-from inhouse.datasets.tables import ImportedExample, SnapshotExample
+from inhouse.datasets.tables import ImportedExample, Snapshot, SnapshotExample
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
 from inhouse.tasks.spec import TaskKind, TaskSpec
@@ -98,6 +98,23 @@ def test_the_same_snapshot_again(database: Database, tmp_path: Path, spec: TaskS
         again = _built(database, spec, out)
         assert _examples(database, again) == _examples(database, first), name
         assert again.content_hash == first.content_hash, name
+
+
+@pytest.mark.parametrize("group", ["d\t1", "https://example.org/" + "a" * 200, "unit:" + "0f" * 16])
+def test_groups_without_a_plain_name_stay_the_same(
+    sqlite_database: Database, tmp_path: Path, group: str
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"text": "one text", "label": "good", "group": group}))
+    frozen = _built(sqlite_database, CHOICE, path)
+    first = _examples(sqlite_database, frozen)
+    path.write_bytes(_export(sqlite_database, CHOICE, frozen, "jsonl")[0])
+    with sqlite_database.write() as unit:
+        for table in (ImportedExample, Snapshot):
+            unit.execute(table_of(table).delete())
+    assert _examples(sqlite_database, _built(sqlite_database, CHOICE, path)) == first
+    if group.startswith("unit:"):
+        assert first[0][3] == group
 
 
 def test_a_chat_carries_texts_and_targets(sqlite_database: Database, tmp_path: Path) -> None:

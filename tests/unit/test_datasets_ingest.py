@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from inhouse.core.errors import Invalid, NotFound
+from inhouse.datasets.formats import delimited
 from inhouse.datasets.ingest import ImportReport, import_file
 from inhouse.datasets.tables import ImportedExample
 from inhouse.db.dialects import table_of
@@ -113,6 +116,55 @@ def test_a_field_without_an_end_costs_its_own_row(
     assert report.bad[0][0] == 3
 
 
+def test_a_long_quoted_text_stays_one_row(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    report = "a line of a report\n" * 10_000 + "forged,good\n"
+    path.write_text(f'text,label\n"{report}",bad\nshort,good\n', encoding="utf-8")
+    assert _import(sqlite_database, path).added == 2
+    assert [row.input for row in _stored(sqlite_database)] == [report, "short"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "added"),
+    [
+        ('"{long}\nforged,good\n",bad', 1),
+        ('"x\n{long}\nforged,good\n",bad', 1),
+        ("{long},bad", 2),
+        ('"{long}",bad', 2),
+    ],
+)
+def test_nothing_within_a_text_over_the_limit_is_a_row(
+    sqlite_database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: str,
+    added: int,
+) -> None:
+    monkeypatch.setattr(delimited, "LONGEST_LINE", 100)
+    path = tmp_path / "long.csv"
+    content = lines.format(long="x" * 250)
+    path.write_text(f"text,label\nfirst,good\n{content}\nlast,bad\n", encoding="utf-8")
+    report = _import(sqlite_database, path)
+    assert (report.added, [line for line, _ in report.bad]) == (added, [3])
+    assert {row.input for row in _stored(sqlite_database)} <= {"first", "last"}
+
+
+def test_many_lines_in_a_field_over_the_limit_end_the_file(
+    sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "LONGEST_LINE", 100)
+    path = tmp_path / "long.csv"
+    long = "some prose\n" * 50 + "forged,good\n"
+    path.write_text(f'text,label\n"{long}",bad\nlast,bad\n', encoding="utf-8")
+    usual = csv.field_size_limit(100)
+    try:
+        report = _import(sqlite_database, path)
+    finally:
+        csv.field_size_limit(usual)
+    assert (report.added, [line for line, _ in report.bad]) == (0, [2])
+    assert report.bad[0][1].startswith("nothing can be read from here on")
+
+
 def test_an_import_can_be_repeated(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "news.csv"
     path.write_text("text,label\none,good\none,good\ntwo,bad\n", encoding="utf-8")
@@ -174,6 +226,8 @@ def test_a_file_in_another_encoding_is_refused(sqlite_database: Database, tmp_pa
 def test_a_missing_file_is_not_found(sqlite_database: Database, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         _import(sqlite_database, tmp_path / "none.csv")
+    with pytest.raises(NotFound):
+        _import(sqlite_database, tmp_path / "none", file_format="csv")
 
 
 def test_progress_is_told_by_chunk(sqlite_database: Database, tmp_path: Path) -> None:
@@ -220,6 +274,27 @@ def test_a_subject_is_kept_as_its_pseudonym(database: Database, tmp_path: Path) 
     salt = bytes.fromhex("ab" * 16)
     stored = _stored(database)
     assert {row.subject for row in stored} == {pseudonym(salt, "Ann"), pseudonym(salt, "Bob")}
+
+
+def test_a_row_gets_its_subject_later_and_keeps_its_id(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    path.write_text("text,label,who\none,good,Ann\none,good,Bob\n", encoding="utf-8")
+    _import(database, path)
+    (before,) = _stored(database)
+    named = {"columns": {"subject": "who"}}
+    assert _import(database, path, **named).added == 2
+    assert len(_stored(database)) == 2
+    assert before.id in {row.id for row in _stored(database) if row.subject}
+    _import(database, path)
+    assert _import(database, path, **named).duplicate == 2
+    assert all(row.subject for row in _stored(database))
+
+
+def test_a_file_whose_name_is_no_text_comes_in(sqlite_database: Database, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    path.write_text("text,label\none,good\n", encoding="utf-8")
+    _import(sqlite_database, path)
+    assert _stored(sqlite_database)[0].source == "caf\ufffd.csv"
 
 
 def test_conll_comes_in_as_spans(sqlite_database: Database, tmp_path: Path) -> None:

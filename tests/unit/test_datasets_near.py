@@ -27,14 +27,14 @@ LONG = "the board said on friday that profit in the third quarter rose to {} mil
 
 
 def _example(
-    text: str, target: Mapping[str, Any] | None = None, *, day: int = 0, group: str = ""
+    text: str, target: Mapping[str, Any] | None = None, *, day: int | None = 0, group: str = ""
 ) -> Example:
     return Example(
         input=text,
         target=target or {"label": "a"},
         group=named_group(group) if group else text_group(normalise(text)),
         origin={"kind": "import", "source": "f", "row": 1},
-        occurred_at=START + timedelta(days=day),
+        occurred_at=None if day is None else START + timedelta(days=day),
     )
 
 
@@ -100,9 +100,10 @@ def test_a_near_repeat_follows_the_oldest_and_is_kept() -> None:
     assert len({example.split for example in placed}) == 1
 
 
-def test_what_came_later_moves_nothing() -> None:
+@pytest.mark.parametrize("day", [1, None])
+def test_what_came_later_moves_nothing(day: int | None) -> None:
     old = [_example(f"{n} some words that are said nowhere else {n * 7}") for n in range(200)]
-    repeats = [_example(old[n].input + " today", day=1) for n in range(0, 200, 3)]
+    repeats = [_example(old[n].input + " today", day=day) for n in range(0, 200, 3)]
     before, _ = _frozen(old)
     after, _ = _frozen([*repeats, *old])
     places = {example.input: example.split for example in after}

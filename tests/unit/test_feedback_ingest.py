@@ -32,11 +32,12 @@ def test_bad_lines_are_named_and_good_ones_stored(database: Database) -> None:
         _line(interaction_id=two, kind="rating", value=7),
         _line(interaction_id=two, kind="rating", value=1, mood="x"),
         b'{"kind": "\xff"}\n',
+        b'{"value": ' + b"[" * 100_000 + b"\n",
         _line(interaction_id=two, kind="comment", value="late", author="bo"),
     ]
     report = _import(database, lines)
-    assert (report.read, report.added, report.repeated) == (8, 2, 0)
-    assert [line for line, _ in report.bad] == [3, 4, 5, 6, 7, 8]
+    assert (report.read, report.added, report.repeated) == (9, 2, 0)
+    assert [line for line, _ in report.bad] == [3, 4, 5, 6, 7, 8, 9]
     assert dict(report.bad)[7] == "unknown fields: mood"
     with database.read() as unit:
         assert [said.author for said in list_for(unit, one)] == ["file"]

@@ -206,7 +206,7 @@ def _log(
     context: Context, file: Path, task: str, events: Sequence[str], author: str | None
 ) -> LogImport:
     from inhouse.cli.output import counting
-    from inhouse.datasets.formats.choose import opened
+    from inhouse.datasets.formats.choose import name_of, opened
     from inhouse.feedback.logs import import_log
 
     spec = context.app.catalog.get(task)
@@ -215,7 +215,7 @@ def _log(
             context.app.database,
             spec,
             lines,
-            source=file.name,
+            source=name_of(file),
             catalog=context.app.catalog,
             content=context.app.content,
             events=events,

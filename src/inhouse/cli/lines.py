@@ -8,6 +8,7 @@ killed loses nothing but the calls under way.
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import hashlib
 import os
@@ -37,8 +38,9 @@ class Inputs:
         start = 0
         for number, line in enumerate(self._file, 1):
             digest.update(line)
-            if not line.isspace():
-                self._starts.append(start)
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if text and not text.isspace():
+                self._starts.append(start + len(line) - len(text))
                 self._numbers.append(number)
             start += len(line)
         self.digest = digest.hexdigest()

@@ -58,8 +58,9 @@ def dedupe(examples: Iterable[Example]) -> Deduplicated:
 
     The target is the one with the most weight behind it; of equals, the newest one that a person
     gave through feedback, else the newest. What is kept is the oldest example with that target, in
-    the group of the oldest example of all, so that newer copies of a text move nothing. Its quality
-    is lowered to the share of the weight that agrees.
+    the group of the oldest example of all, so that newer copies of a text move nothing; one without
+    a time counts as younger than all that have one. Its quality is lowered to the share of the
+    weight that agrees.
     """
     texts: defaultdict[str, list[Example]] = defaultdict(list)
     for example in examples:
@@ -91,15 +92,24 @@ def _agreeing(same: Sequence[Example]) -> list[Example]:
     return max(by_target.values(), key=lambda group: (_weight(group), _newest(group)))
 
 
-def _newest(examples: Sequence[Example]) -> tuple[bool, tuple[datetime, bytes]]:
-    return max((example.origin["kind"] != "import", age(example)) for example in examples)
+def _newest(examples: Sequence[Example]) -> tuple[bool, datetime, bytes]:
+    return max(
+        (example.origin["kind"] != "import", example.occurred_at or _NEVER, _content(example))
+        for example in examples
+    )
 
 
-def age(example: Example) -> tuple[datetime, bytes]:
-    """Sorts oldest first; of the same instant, by content and group, whatever order they came in.
-    What is left to the origin changes nothing that a snapshot is named by."""
+def age(example: Example) -> tuple[bool, datetime, bytes]:
+    """Sorts oldest first, those without a time last, for nobody knows that they came before; of the
+    same instant, by content and group, whatever order they came in."""
+    is_undated = example.occurred_at is None
+    return (is_undated, example.occurred_at or _NEVER, _content(example))
+
+
+def _content(example: Example) -> bytes:
+    """What is left to the origin in it changes nothing that a snapshot is named by."""
     content = [example.content_hash, example.group, example.input, dict(example.origin)]
-    return (example.occurred_at or _NEVER, canonical_json(content))
+    return canonical_json(content)
 
 
 def _weight(examples: Sequence[Example]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from inhouse.core.hashing import digest_of
 from inhouse.tasks.spec import TaskSpec
 
 _GROUP_LENGTH = 200
+_KEY = re.compile(r"unit:[0-9a-f]{32}|group#[0-9a-f]{64}")
 
 
 class Split(StrEnum):
@@ -70,8 +72,9 @@ class Example:
 
 
 def named_group(name: str) -> str:
-    """Group key of a document or group that the data names."""
-    return _group("group", name)
+    """Group key of a document or group that the data names. A key that an export wrote, since it
+    stands for no name, is the key again."""
+    return name if _KEY.fullmatch(name) else _group("group", name)
 
 
 def unit_group(pseudonym: str) -> str:

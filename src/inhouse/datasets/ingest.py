@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, bindparam, select, update
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import new_id
 from inhouse.datasets.example import check_learnable
-from inhouse.datasets.formats.choose import format_of
+from inhouse.datasets.formats.choose import format_of, name_of
 from inhouse.datasets.formats.row import Row
 from inhouse.datasets.formats.targets import COLUMNS, number, target_of
 from inhouse.datasets.rows import columns_of, read_rows
@@ -84,7 +84,7 @@ def import_file(
     reading = _Reading(database, spec, path, name, columns or {})
     if strict:
         reading.refuse_bad_rows()
-    told_source = (source or path.name)[-_SOURCE_LENGTH:]
+    told_source = (source or name_of(path))[-_SOURCE_LENGTH:]
     total = added = 0
     for count, good in reading.chunks():
         with database.write() as unit:
@@ -255,15 +255,13 @@ def _add(
     source: str,
     at: datetime,
 ) -> int:
-    """Insert those that are not there; how many that were. One that came before without its subject
-    gives way, so that no copy stays behind when the subject is erased."""
+    """Insert those that are not there; how many that were, or came before without their subject."""
     unique = {example["content_hash"]: dict(example) for example in reversed(examples)}
-    nameless = [name for one in unique.values() if (name := one.pop(_NAMELESS))]
+    nameless = {name: one for one in unique.values() if (name := one.pop(_NAMELESS))}
     mine = [_table.c.task == spec.name, _table.c.task_revision == spec.revision]
-    if nameless:
-        unit.execute(delete(_table).where(*mine, _table.c.content_hash.in_(nameless)))
     statement = select(_table.c.content_hash).where(*mine, _table.c.content_hash.in_(list(unique)))
     known = set(unit.execute(statement).scalars())
+    named = _give_subjects(unit, mine, nameless, known)
     rows = [
         {
             **example,
@@ -274,8 +272,34 @@ def _add(
             "created_at": at,
         }
         for name, example in unique.items()
-        if name not in known
+        if name not in known | named
     ]
     if rows:
         unit.execute(insert_ignore(unit, ImportedExample), rows)
-    return len(rows)
+    return len(rows) + len(named)
+
+
+def _give_subjects(
+    unit: WriteUnit,
+    mine: Sequence[ColumnElement[bool]],
+    nameless: Mapping[str, Example],
+    known: Collection[str],
+) -> set[str]:
+    """Give rows that came before without their subject the one that is named now, under the same
+    id: snapshots hold them by it, and what is erased with the subject is found there. Returns the
+    hashes that were not known before."""
+    if not nameless:
+        return set()
+    wanted = [_table.c.content_hash.in_(list(nameless)), _table.c.subject.is_(None)]
+    found = unit.execute(select(_table.c.id, _table.c.content_hash).where(*mine, *wanted)).all()
+    changes = []
+    for row in found:
+        example = nameless[row.content_hash]
+        name = example["content_hash"]
+        kept = row.content_hash if name in known else name
+        changes.append({"row": row.id, "named": kept, "whose": example["subject"]})
+    if changes:
+        statement = update(_table).where(_table.c.id == bindparam("row"))
+        given = statement.values(content_hash=bindparam("named"), subject=bindparam("whose"))
+        unit.execute(given, changes)
+    return {change["named"] for change in changes} - set(nameless)

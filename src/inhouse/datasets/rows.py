@@ -6,15 +6,17 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from inhouse.datasets.formats.choose import load, opened
+from inhouse.datasets.formats.choose import check_file, load, opened
 from inhouse.datasets.formats.row import Row, refuse_file
 
 
 def columns_of(path: Path, name: str) -> list[str]:
     """The columns that rows of the file may have, in the format of that name.
 
-    Raises Invalid (``import-format``) for a file that is not what it is taken for.
+    Raises NotFound for a missing file, Invalid (``import-format``) for one that is not what it is
+    taken for.
     """
+    check_file(path)
     try:
         with opened(path) as file:
             return list(load(name).columns(file))

@@ -115,7 +115,7 @@ def _take(unit: WriteUnit, reader: _Reader, line: bytes, catalog: Catalog, clock
 def _fields(line: bytes) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(line.removeprefix(_BOM))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Invalid("not JSON", code="feedback-line") from None
     if not isinstance(decoded, dict):
         raise Invalid("not a JSON object", code="feedback-line")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -81,11 +82,16 @@ def load(name: str) -> Format:
         ) from None
 
 
+def check_file(path: Path) -> None:
+    """Raise NotFound (``file-not-found``) where there is no file."""
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}", code="file-not-found")
+
+
 def format_of(path: Path) -> str:
     """The name of a file's format. Raises NotFound for a missing file, Invalid
     (``import-format``) for one that cannot be told."""
-    if not path.is_file():
-        raise NotFound(f"there is no file {path}", code="file-not-found")
+    check_file(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
@@ -95,11 +101,16 @@ def format_of(path: Path) -> str:
     found = _sniff(path)
     if found is None and named is None:
         raise Invalid(
-            f"{path.name}: neither its name nor its content says what it is",
+            f"{name_of(path)}: neither its name nor its content says what it is",
             code="import-format",
             hint="name it with --format: " + ", ".join(FORMATS),
         )
     return found or "jsonl"
+
+
+def name_of(path: Path) -> str:
+    """The file's name as a text that can be stored: what is no UTF-8 in it is replaced."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 @contextmanager
@@ -142,8 +153,8 @@ def _kind_of_json(path: Path, lines: list[bytes]) -> str:
             return "chat"
         if isinstance(found, dict) and {"event", "details"} <= set(found):
             raise Invalid(
-                f"{path.name} is a feedback log, not a file of examples",
+                f"{name_of(path)} is a feedback log, not a file of examples",
                 code="import-format",
-                hint=f"`inhouse feedback import {path.name} --log TASK` brings it in",
+                hint=f"`inhouse feedback import {name_of(path)} --log TASK` brings it in",
             )
     return "jsonl"

@@ -5,20 +5,21 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from io import TextIOWrapper
 from typing import BinaryIO
 
-from inhouse.datasets.formats.row import LONGEST_LINE, Record, Row, refuse_file
+from inhouse.datasets.formats.row import LONGEST_LINE, TOO_LONG, Record, Row, refuse_file
 from inhouse.datasets.formats.targets import COLUMNS, cell
 from inhouse.tasks.spec import TaskSpec
+
+_QUOTE = '"'
 
 
 def columns(file: BinaryIO) -> Sequence[str]:
     """The header. Raises Invalid when it is not UTF-8."""
     with _text(file) as text:
         try:
-            names = [name.strip() for name in next(csv.reader(_lines(text)), [])]
+            names = [name.strip() for name in next(_reader(_Lines(text)), [])]
         except csv.Error as error:
             raise refuse_file(f"it is not CSV: {error}") from None
     if not all(_is_text(name) for name in names):
@@ -29,17 +30,21 @@ def columns(file: BinaryIO) -> Sequence[str]:
 def read(file: BinaryIO, _named: Mapping[str, str]) -> Iterator[Row]:
     """Undecodable bytes arrive as lone surrogates, so that only their own row is lost."""
     with _text(file) as text:
-        reader = csv.reader(_lines(text), strict=False)
+        lines = _Lines(text)
+        reader = _reader(lines)
         header = [name.strip() for name in next(reader, [])]
         while True:
-            line = reader.line_num + 1
+            line = lines.begin()
             try:
                 values = next(reader)
             except StopIteration:
                 return
-            except csv.Error as error:
-                yield Row(line=line, problem=f"not CSV: {error}")
+            except _Skipped:
+                yield Row(line=line, problem=TOO_LONG)
                 continue
+            except csv.Error as error:
+                yield Row(line=line, problem=f"nothing can be read from here on: {error}")
+                return
             if values:
                 yield _row(line, header, values)
 
@@ -66,9 +71,50 @@ class _text(TextIOWrapper):
             self.detach()
 
 
-def _lines(text: TextIOWrapper) -> Iterator[str]:
-    """Lines; one over the limit comes in parts, which are bad rows."""
-    return iter(partial(text.readline, LONGEST_LINE), "")
+class _Skipped(csv.Error):
+    """A line over the limit that was a record by itself."""
+
+
+class _Lines:
+    """Lines for a reader. One over the limit is not kept: where it lies in a quoted field, or
+    leaves one open, nobody can say where the next record begins."""
+
+    def __init__(self, text: TextIOWrapper) -> None:
+        self._text = text
+        self._number = self._first = 0
+
+    def begin(self) -> int:
+        """A record begins: the number of its first line."""
+        self._first = self._number
+        return self._number + 1
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        if len(line) < LONGEST_LINE or _ends(line):
+            return line
+        quotes = line.count(_QUOTE)
+        while line and not _ends(line):
+            line = self._text.readline(LONGEST_LINE)
+            quotes += line.count(_QUOTE)
+        is_whole = self._number == self._first + 1 and quotes % 2 == 0
+        raise (_Skipped if is_whole else csv.Error)(TOO_LONG)
+
+
+def _reader(lines: _Lines) -> Iterator[list[str]]:
+    """A reader that takes a field as long as a line may be. The limit of the module is one for the
+    whole process, so it is only ever raised."""
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))
+    return csv.reader(lines, strict=False)
+
+
+def _ends(line: str) -> bool:
+    return line.endswith(("\n", "\r"))
 
 
 def _row(line: int, header: list[str], values: list[str]) -> Row:
