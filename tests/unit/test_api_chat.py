@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from inhouse.api.chat import content_of, task_input
-from inhouse.api.problems import FieldError
+from inhouse.api.chat import content_of, read_chat, task_input
+from inhouse.api.problems import BadRequest, FieldError
 from inhouse.client.models import ChatRequest
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
@@ -18,6 +19,54 @@ def request(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
 
 def user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
+
+
+def chat(message: bytes, more: bytes = b"") -> bytes:
+    return b'{"model":"up/a","messages":[{"role":"user","content":%b}]%b}' % (message, more)
+
+
+def nested(levels: int) -> bytes:
+    """A message's content that makes ``messages`` so deep."""
+    return b"[" * (levels - 2) + b'"]}"' + b"]" * (levels - 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (chat(b'"a"') + b"x", "trailing"),
+        (chat(b'"\xff"'), "not UTF-8"),
+        (chat(b'"a"', b',"tools":["\xff"]'), "not UTF-8"),
+        (chat(b'"\\ud800"'), "half of a surrogate pair"),
+        (chat(b'"a"', b',"stop":"\\ud800"'), "half of a surrogate pair"),
+        (chat(b'[{"type":"text","text":"\\udc00"}]'), "half of a surrogate pair"),
+        (chat(b"1e999"), "number out of range"),
+        (chat(b'"a","x":' + b"9" * 400 + b".5"), "number out of range"),
+        (chat(b'"a"', b',"temperature":-1e999'), "number out of range"),
+        (chat(b'"a"', b',"stream":true,"stream_options":{"x":1e999}'), "number out of range"),
+        (chat(nested(129)), "nested too deeply"),
+        (chat(b'"a","x":' + b'{"a":' * 500 + b"1" + b"}" * 500), "nested too deeply"),
+    ],
+)
+def test_a_chat_that_could_not_be_read_again_is_refused(body: bytes, said: str) -> None:
+    with pytest.raises(BadRequest, match=said) as caught:
+        read_chat(body)
+    assert caught.value.code == "not-json"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chat(b'"1e999 [[[["'),
+        chat(nested(128)),
+        chat(b"[]", b',"temperature":1e3'),
+        chat(b'[{"type":"text","text":"a"}]'),
+    ],
+)
+def test_a_chat_that_is_taken_is_passed_on_as_it_came(body: bytes) -> None:
+    head, taken = read_chat(body)
+    assert head.model == "up/a"
+    sent = msgspec.json.decode(msgspec.json.encode(taken.passed_on()))
+    assert sent["messages"] == msgspec.json.decode(body)["messages"] == taken.decoded()["messages"]
 
 
 def test_the_text_of_the_user_message_is_the_input() -> None:

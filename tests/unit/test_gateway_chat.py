@@ -18,6 +18,7 @@ from inhouse.gateway.body import ChatBody
 from inhouse.gateway.chats import Chats
 from inhouse.gateway.entry import ChatCall, ChatOutcome
 from inhouse.inference.base import Hosting, Message, Question, Reply, Usage
+from inhouse.inference.upstream_chat import LazyBody
 from inhouse.interactions.record import InteractionRecord, Recorder
 from inhouse.interactions.search import search
 from inhouse.settings import Settings
@@ -139,6 +140,43 @@ def test_pictures_are_recorded_by_hash(chats: World, backend: ChatBackend) -> No
     assert kept[1] == {"type": "image_url", "sha256": digest_of(held)}
     assert kept[2] == parts[2]
     assert set(kept[3]) == {"type", "sha256"}
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("image_url", "data:image/png;base64,AAAA"),
+        ("image_url", {"url": "DATA:image/png;base64,AAAA", "detail": "low"}),
+        ("video_url", {"url": "data:video/mp4;base64,AAAA"}),
+        ("source", [{"of": "data:image/png;base64,AAAA"}]),
+        ("file", {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}),
+        ("file", {"file_data": "AAAA"}),
+    ],
+)
+def test_bytes_of_any_form_are_recorded_by_hash(chats: World, name: str, held: Any) -> None:
+    part = {"type": "input_image", name: held}
+    chats.say({"messages": [{"role": "user", "content": [part]}]})
+    assert chats.recorded().input[0]["content"] == [
+        {"type": "input_image", "sha256": digest_of(held)}
+    ]
+
+
+def test_a_text_about_data_is_recorded_as_it_is(chats: World) -> None:
+    parts = [{"type": "text", "text": "data: none"}, {"type": "image_url", "image_url": "a"}, "b"]
+    chats.say({"messages": [{"role": "user", "content": parts}]})
+    assert chats.recorded().input[0]["content"] == parts
+
+
+def test_tool_calls_of_any_depth_do_not_spoil_the_record(
+    chats: World, backend: ChatBackend
+) -> None:
+    for called in (b"[" * 200 + b"]" * 200, b"1e999"):
+        raw = b'{"choices":[{"message":{"content":"Hi","tool_calls":[%b]}}]}' % called
+        backend.reply = Reply(content="Hi", body=LazyBody(raw), raw=raw)
+        chats.say({"messages": HELLO})
+    chats.recorder.flush()
+    with chats.database.read() as unit:
+        assert [row.output for row in search(unit)] == [{"text": "Hi"}] * 2
 
 
 def test_a_backend_without_a_body_gets_a_chat_completion(

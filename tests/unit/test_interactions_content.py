@@ -13,7 +13,7 @@ from inhouse.feedback.submit import FeedbackRecord, list_for, submit
 from inhouse.interactions.content import Content
 from inhouse.interactions.record import InteractionRecord, Recorder
 from inhouse.interactions.redact import Redactor
-from inhouse.interactions.search import get
+from inhouse.interactions.search import get, search
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
@@ -58,6 +58,23 @@ def recorded(database: Database, content: Content, row: InteractionRecord) -> In
     recorder.stop()
     with database.read() as unit:
         return get(unit, row.id)
+
+
+def test_a_row_that_cannot_be_redacted_holds_up_no_other(sqlite_database: Database) -> None:
+    deep: object = "x"
+    for _ in range(2000):
+        deep = [deep]
+    told: list[Exception] = []
+    content = Content(redactor=REDACTOR)
+    recorder = Recorder(sqlite_database, clock=CLOCK, content=content, on_error=told.append)
+    rows = [record(), record(input=deep), record()]
+    for row in rows:
+        recorder.put(row)
+    recorder.start()
+    recorder.stop()
+    assert {type(error) for error in told} == {RecursionError}
+    with sqlite_database.read() as unit:
+        assert {row.id for row in search(unit)} == {rows[0].id, rows[2].id}
 
 
 def test_everything_is_redacted_before_it_is_written(database: Database) -> None:

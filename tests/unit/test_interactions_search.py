@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
+import msgspec
 import pytest
 
+from inhouse.client.control import InteractionPage
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.ids import new_id
 from inhouse.db.unit import Database
+from inhouse.interactions.filters import Facets, Span
 from inhouse.interactions.record import InteractionRecord, insert
-from inhouse.interactions.search import HostingCount, counts_by_hosting, get, search
+from inhouse.interactions.search import HostingCount, counts_by_hosting, find, get, search
 from inhouse.testing.clock import FrozenClock
 
 
@@ -41,6 +45,20 @@ def test_one_by_id(database: Database, clock: FrozenClock) -> None:
         with pytest.raises(NotFound) as caught:
             get(unit, new_id())
     assert caught.value.code == "interaction-not-found"
+
+
+def test_a_value_that_cannot_be_shown_is_told_as_text(
+    database: Database, clock: FrozenClock
+) -> None:
+    odd = ["[1e999]", "[" * 300 + "]" * 300, "[" * 2000 + "]" * 2000, "not JSON"]
+    for text in odd:
+        add(database, clock, input=msgspec.Raw(text.encode()))
+    plain = add(database, clock, input=[{"role": "user", "content": "hello"}])
+    with database.read() as unit:
+        page = find(unit, Facets(), Span())
+    assert [row.input for row in page.items] == [plain.input, *odd[::-1]]
+    shown = InteractionPage.model_validate(page).model_dump_json()
+    assert len(json.loads(shown)["items"]) == 5
 
 
 def test_filters_narrow(database: Database, clock: FrozenClock) -> None:

@@ -19,7 +19,6 @@ T = TypeVar("T")
 
 LIMIT: Final = 10 * 1024 * 1024
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]")
-_PAIR: Final = 12
 _LONGEST_NAME: Final = 64
 _AT = re.compile(r"(?P<what>.*?)(?: - at (?P<where>.*))?\Z", re.DOTALL)
 _PATH = re.compile(r"(?:(?P<part>`key`) in )?`\$(?P<path>.*)`\Z")
@@ -148,7 +147,9 @@ def _why(error: Exception, body: bytes) -> str:
     if isinstance(error, RecursionError):
         return "the body is not JSON that we read: it is nested too deeply"
     reason = str(error).removeprefix("JSON is malformed: ")
-    if "surrogate" in reason or ("truncated" in reason and _HALF_PAIR.search(body[-_PAIR:])):
+    if "out of range" in reason:
+        return "the body is not JSON that we read: it holds a number out of range"
+    if "surrogate" in reason or ("truncated" in reason and _HALF_PAIR.search(body)):
         return "the body is not JSON: it holds half of a surrogate pair, which is no character"
     if "truncated" in reason:
         return "the body is not JSON: it ends too early" if body else "the body is empty"

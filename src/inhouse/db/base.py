@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import canonical_json
+from inhouse.core.nesting import is_too_deep
 
 _ZONE = len("+00:00")
 
@@ -80,7 +81,8 @@ class Instant(TypeDecorator[datetime]):
 class JsonText(TypeDecorator[Any]):
     """A JSON value kept as canonical text, so that any Unicode string survives on both dialects.
 
-    PostgreSQL's own JSONB refuses U+0000; text that holds JSON escapes it.
+    PostgreSQL's own JSONB refuses U+0000; text that holds JSON escapes it. What cannot be decoded,
+    or is nested too deeply to be shown, is read as its text: one such value spoils no page.
     """
 
     impl = Text
@@ -90,4 +92,10 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else json_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else msgspec.json.decode(value)
+        if value is None:
+            return None
+        try:
+            found = msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return value
+        return value if is_too_deep(found) else found

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from inhouse.core.errors import Invalid
 from inhouse.core.hashing import digest_of
+from inhouse.core.nesting import DEEPEST, is_too_deep
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OURS: Final = frozenset({"model", "stream"})
-_MEDIA: Final = ("image_url", "input_audio", "file")
+_BYTES: Final = ("input_audio", "file")
+_DATA: Final = "data:"
 _LIST: Final = ord("[")
-_ESCAPE: Final = b"\\u"
+
+
+class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """The usual message: nothing in it but texts."""
+
+    role: str
+    content: str | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
 
 
 class _Speaker(msgspec.Struct, gc=False):
@@ -24,27 +34,34 @@ class _Speaker(msgspec.Struct, gc=False):
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_plain = msgspec.json.Decoder(Annotated[list[_Plain], msgspec.Meta(min_length=1)])
 _speakers = msgspec.json.Decoder(list[_Speaker])
 
 
 class ChatBody:
     """A chat request in JSON. ``fields`` are its fields, each as the JSON that it came as."""
 
-    __slots__ = ("_has_parts", "fields")
+    __slots__ = ("_has_parts", "_is_plain", "fields")
 
-    def __init__(self, fields: Mapping[str, msgspec.Raw]) -> None:
+    def __init__(self, fields: Mapping[str, msgspec.Raw], *, is_plain: bool) -> None:
         self.fields = fields
-        self._has_parts = True
+        self._is_plain = is_plain
+        self._has_parts = not is_plain
 
     @classmethod
     def of(cls, raw: bytes) -> ChatBody:
-        """Take a request apart. Raises msgspec.DecodeError and UnicodeDecodeError for what is not
-        JSON in UTF-8 from end to end."""
-        if b"\\" in raw and _ESCAPE in raw:
-            msgspec.json.decode(raw)  # half a surrogate pair could never be read again
+        """Take a request apart. Raises msgspec.DecodeError, UnicodeDecodeError and RecursionError
+        for what is not JSON in UTF-8 from end to end, and for what could never be read again: half
+        a surrogate pair, a number out of range, messages of more than ``DEEPEST`` levels."""
         fields = _fields.decode(raw)
-        raw.decode("utf-8")
-        return cls(fields)
+        messages = fields.get("messages")
+        is_plain = messages is not None and _are_plain(messages)
+        for name, value in fields.items():
+            if name != "messages":
+                _decode(value)
+            elif not is_plain and is_too_deep(_decode(value)):
+                raise RecursionError(f"more than {DEEPEST} levels")
+        return cls(fields, is_plain=is_plain)
 
     def passed_on(self) -> dict[str, msgspec.Raw]:
         """Every field that is the model's business."""
@@ -62,6 +79,8 @@ class ChatBody:
 
     def check_messages(self) -> None:
         """Raise Invalid (code ``messages``) unless there are messages, each with a role."""
+        if self._is_plain:
+            return
         try:
             found = _speakers.decode(self.fields.get("messages", msgspec.Raw(b"null")))
         except msgspec.ValidationError:
@@ -86,10 +105,33 @@ class ChatBody:
         ]
 
 
+def _are_plain(messages: msgspec.Raw) -> bool:
+    try:
+        _plain.decode(messages)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _decode(value: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.ValidationError as error:
+        raise msgspec.DecodeError(str(error)) from None
+
+
 def _part(part: Any) -> Any:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    held = part.get(kind) if kind in _MEDIA else None
-    url = held.get("url", "data:") if isinstance(held, Mapping) else ""
-    if not isinstance(url, str) or not url.startswith("data:"):
+    if not isinstance(part, Mapping) or part.get("type") == "text":
         return part
-    return {"type": kind, "sha256": digest_of(held)}
+    for name, held in part.items():
+        if _is_bytes(held) or (name in _BYTES and isinstance(held, Mapping) and "url" not in held):
+            return {"type": part.get("type"), "sha256": digest_of(held)}
+    return part
+
+
+def _is_bytes(held: Any) -> bool:
+    """Whether a value is, or holds, a ``data:`` URL."""
+    if isinstance(held, str):
+        return held[: len(_DATA)].lower() == _DATA
+    values = held.values() if isinstance(held, Mapping) else held if isinstance(held, list) else ()
+    return any(map(_is_bytes, values))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from inhouse.core.nesting import is_too_deep
 from inhouse.gateway.body import ChatBody
 from inhouse.inference.base import Message, Question, Reply, Usage
 from inhouse.inference.upstream_chat import text_of
@@ -95,7 +96,9 @@ def recorded_reply(reply: Reply) -> dict[str, Any]:
     first = choices[0] if isinstance(choices, list) and choices else {}
     message = first.get("message") if isinstance(first, Mapping) else None
     calls = message.get("tool_calls") if isinstance(message, Mapping) else None
-    return {"text": reply.content, "tool_calls": calls} if calls else {"text": reply.content}
+    if not calls or is_too_deep(calls):
+        return {"text": reply.content}
+    return {"text": reply.content, "tool_calls": calls}
 
 
 def _usage(usage: Usage) -> dict[str, int]:

@@ -145,7 +145,8 @@ def _count(value: Any) -> int:
 
 
 class LazyBody(Mapping[str, Any]):
-    """The JSON object in ``raw``, which is decoded when somebody looks. It is known to be one."""
+    """The JSON object in ``raw``, which is decoded when somebody looks. It is known to be one; what
+    cannot be read in full (a number out of range) is empty."""
 
     __slots__ = ("_body", "_raw")
 
@@ -167,5 +168,8 @@ class LazyBody(Mapping[str, Any]):
 
     def _decoded(self) -> dict[str, Any]:
         if self._body is None:
-            self._body = msgspec.json.decode(self._raw)
+            try:
+                self._body = dict(msgspec.json.decode(self._raw))
+            except _UNREADABLE:
+                self._body = {}
         return self._body

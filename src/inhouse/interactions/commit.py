@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from inhouse.core.clock import Clock
+from inhouse.db.bulk import Row
 from inhouse.db.unit import Database
 from inhouse.db.writer import Writer
 from inhouse.interactions import metrics
@@ -62,10 +63,15 @@ class Committer:
 
     def commit(self, batch: Sequence[InteractionRecord]) -> set[str]:
         """Commit a batch. Returns the ids of those that the database can never hold."""
+        try:
+            rows = self._rows(batch)
+        except Exception as error:  # noqa: BLE001 trying again would not help
+            self._report(error)
+            return self._commit_singly(batch)
         pause, write = _FIRST_PAUSE_S, self._inserts.write_fresh
         while True:
             try:
-                self._write(batch, write)
+                self._write(batch, rows, write)
             except Repeated:
                 write = self._inserts.write_missing
             except self._row_faults as error:
@@ -85,12 +91,15 @@ class Committer:
         """Give the connection up."""
         self._writer.close()
 
-    def _write(self, batch: Sequence[InteractionRecord], write: Callable[..., None]) -> None:
+    def _rows(self, batch: Sequence[InteractionRecord]) -> list[Row]:
+        if self._content.is_everything:
+            return self._inserts.rows(batch)
+        return self._inserts.rows(self._content.of(record) for record in batch)
+
+    def _write(
+        self, batch: Sequence[InteractionRecord], rows: Sequence[Row], write: Callable[..., None]
+    ) -> None:
         started = self._clock.monotonic()
-        stored = batch
-        if not self._content.is_everything:
-            stored = [self._content.of(record) for record in batch]
-        rows = self._inserts.rows(stored)
         with self._writer.transaction() as cursor:
             write(cursor, batch, rows)
         metrics.COMMIT_SECONDS.observe(self._clock.monotonic() - started)
