@@ -92,6 +92,13 @@ def test_a_route_moves_by_appended_revisions(database: Database, clock: FrozenCl
         move.rollback(unit, SPEC, actor="ann", reason="", at=clock.now())
 
 
+def test_the_incumbent_is_no_candidate(database: Database, clock: FrozenClock) -> None:
+    with database.write() as unit, pytest.raises(Invalid, match="is the incumbent"):
+        move.set_weight(
+            unit, SPEC, candidate=SPEC.chain[0], percent=50, actor="x", reason="", at=clock.now()
+        )
+
+
 def test_a_version_of_another_task_revision_gets_no_traffic(
     database: Database, clock: FrozenClock
 ) -> None:

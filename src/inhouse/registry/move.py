@@ -36,13 +36,19 @@ def set_weight(
     """Send ``percent`` of a task's units to a candidate (None: the one the route has).
 
     Who meets a new candidate is drawn anew; ``salt`` says by what. Raises Invalid for a candidate
-    that cannot answer the task, Conflict for a rejected or archived one or when the route moved
-    since ``expect``.
+    that cannot answer the task or is the incumbent, Conflict for a rejected or archived one or when
+    the route moved since ``expect``.
     """
     before = _seen(unit, spec, expect)
     target = candidate or before.candidate
     if target is None:
         raise Invalid("the route has no candidate yet", code="weight", hint="name one with --to")
+    if target == before.incumbent:
+        raise Invalid(
+            f"{target} is the incumbent of {spec.name}",
+            code="weight",
+            hint="`inhouse routes set TASK --weight 0` sends it everything",
+        )
     check_candidate(unit, spec, target, lock=True)
     kept = before.salt if target == before.candidate else routes.fresh_salt()
     after = replace(
