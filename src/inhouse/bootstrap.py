@@ -123,7 +123,7 @@ class App:
     def handlers(self) -> dict[str, Handler]:
         """Job names and what runs them."""
         scrub = Scrub(self.database, self.store)
-        eraser = Eraser(self.database, self.clock)
+        eraser = Eraser(self.database, self.clock, self.training.sweep)
         judge = Judge(self.database, self.catalog, self.clock, self.backends.resolve)
         return {
             TRAINING_JOB: self.training,
@@ -196,7 +196,8 @@ class App:
             return MeaningEncoder(name, model_dir=base.path)
 
     def make_worker(self, threads: int) -> Worker:
-        """A job worker of this process, not started."""
+        """A job worker of this process, not started. What killed ones left on the disk is gone."""
+        self.training.sweep()
         return Worker(
             self.database, self.handlers, clock=self.clock, name=_process(), threads=threads
         )

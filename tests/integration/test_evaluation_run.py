@@ -16,7 +16,7 @@ from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import BuildSettings, build
 from inhouse.datasets.split import SplitSettings
 from inhouse.db.unit import Database
-from inhouse.evaluation import records
+from inhouse.evaluation import floors, records
 from inhouse.evaluation.gate import GateSettings
 from inhouse.evaluation.run import Evaluator
 from inhouse.inference.base import Backend
@@ -24,6 +24,7 @@ from inhouse.inference.upstream import UpstreamBackend
 from inhouse.registry import versions
 from inhouse.settings import Settings, TaskSettings, UpstreamSettings
 from inhouse.tasks.catalog import Catalog, load_catalog
+from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
 from inhouse.testing.upstream_exchange import Request
 from inhouse.testing.upstream_server import ScriptedUpstream
@@ -214,3 +215,24 @@ def test_a_snapshot_of_another_revision_is_refused(
         )
     with pytest.raises(Invalid, match="names no snapshot"):
         evaluator.evaluate(version.id)
+
+
+@pytest.mark.parametrize("texts", [("1 + 2", "3 - 4"), ("\N{GRINNING FACE}", "\N{POUTING FACE}")])
+def test_texts_without_a_word_have_a_floor_of_characters(texts: tuple[str, str]) -> None:
+    spec = TaskSpec(
+        name="mood", kind=TaskKind.CHOICE, description="", labels=("bad", "good"), prompt="x"
+    )
+    good, bad = texts
+    train = [(good, {"label": "good"}, 1.0), (bad, {"label": "bad"}, 1.0)] * 10
+    found = floors.tfidf(spec, train, [bad, good])
+    assert [answer.output for answer in found] == [{"label": "bad"}, {"label": "good"}]
+
+
+def test_the_floor_takes_no_module_of_the_folder_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "statistics.py").write_text("raise SystemExit('mine')\n")
+    monkeypatch.chdir(tmp_path)
+    spec = TaskSpec(name="mood", kind=TaskKind.SCORE, description="", prompt="x")
+    train = [(f"letter number {n}", {"value": n / 20}, 1.0) for n in range(20)]
+    assert len(floors.tfidf(spec, train, ["letter"])) == 1

@@ -67,7 +67,8 @@ def test_calls_of_a_task_are_kept_as_long_as_it_says(
     tell_due(database, clock)
     [job] = jobs(database, erasure.JOB)
     assert (job.arguments["task"], job.arguments["actor"]) == ("forgets", "automation")
-    worker = Worker(database, {erasure.JOB: Eraser(database, clock)}, clock=clock, name="t")
+    eraser = Eraser(database, clock, lambda: None)
+    worker = Worker(database, {erasure.JOB: eraser}, clock=clock, name="t")
     done = worker.run_next()
     assert done is not None
     assert (done.status, done.error) == (JobStatus.DONE, None)

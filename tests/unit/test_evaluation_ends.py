@@ -130,7 +130,7 @@ class World:
     def erase(self) -> None:
         with self.database.write() as unit:
             job = erasure.request_subject(unit, MARK, actor="dpo", at=self.clock.now())
-        eraser = Eraser(self.database, self.clock)
+        eraser = Eraser(self.database, self.clock, lambda: None)
         worker = Worker(self.database, {erasure.JOB: eraser}, clock=self.clock, name="eraser")
         done = worker.run_next(job.id)
         assert done is not None

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, select, text
 
+from inhouse.bootstrap import bootstrap
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
 from inhouse.datasets.erase import DROPPED
@@ -37,6 +38,7 @@ from inhouse.migrations.schema import metadata
 from inhouse.monitoring import erasure, lineage
 from inhouse.monitoring.erasure import Eraser, ErasureRecord
 from inhouse.registry import move, versions
+from inhouse.settings import load_settings
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
@@ -114,7 +116,7 @@ class World:
     def erase(self, ask: Callable[..., queue.JobRecord], what: Any) -> ErasureRecord:
         with self.database.write() as unit:
             job = ask(unit, what, actor="dpo", at=self.clock.now())
-        eraser = Eraser(self.database, self.clock)
+        eraser = Eraser(self.database, self.clock, lambda: None)
         done = Worker(self.database, {erasure.JOB: eraser}, clock=self.clock, name="t").run_next(
             job.id
         )
@@ -125,9 +127,9 @@ class World:
         assert found is not None
         return found
 
-    def train(self, frozen: SnapshotRecord) -> versions.Version:
-        """A version as a training run registers it."""
-        run_id, at = new_id(), self.clock.now()
+    def request(self, snapshot_id: str, snapshot_hash: str) -> str:
+        """A training run that waits."""
+        run_id = new_id()
         with self.database.write() as unit:
             runs.create(
                 unit,
@@ -137,11 +139,17 @@ class World:
                 task_revision=SPEC.revision,
                 recipe="encoder-head.v1",
                 settings={},
-                snapshot_id=frozen.id,
-                snapshot_hash=frozen.content_hash,
+                snapshot_id=snapshot_id,
+                snapshot_hash=snapshot_hash,
                 actor="ann",
-                at=at,
+                at=self.clock.now(),
             )
+        return run_id
+
+    def train(self, frozen: SnapshotRecord) -> versions.Version:
+        """A version as a training run registers it."""
+        run_id, at = self.request(frozen.id, frozen.content_hash), self.clock.now()
+        with self.database.write() as unit:
             return versions.register(
                 unit,
                 task="mood",
@@ -314,6 +322,27 @@ def test_answers_kept_for_repeats_go_with_the_call(world: World) -> None:
         kept = set(unit.execute(select(table.c.key)).scalars())
         assert get_call(unit, made).input == ERASED
     assert kept == {"another key's", "an earlier one"}
+
+
+def test_what_a_killed_training_run_left_on_the_disk_goes_too(
+    tmp_path: Path, clock: FrozenClock
+) -> None:
+    app = bootstrap(load_settings(tmp_path), clock=clock)
+    world = World(app.database, clock, tmp_path)
+    run_id = world.request(new_id(), "ab" * 32)
+    with app.database.write() as unit:
+        runs.cancel(unit, run_id, at=clock.now())
+        job = erasure.request_subject(unit, "ann", actor="dpo", at=clock.now())
+    worker, left = app.make_worker(1), app.training.folder(run_id) / "attempt"
+    left.mkdir(parents=True)
+    done = worker.run_next(job.id)
+    assert done is not None
+    assert done.error is None
+    assert not left.exists()
+    left.mkdir()
+    app.make_worker(1)
+    assert not left.exists()
+    app.database.close()
 
 
 def test_from_a_version_to_its_calls_and_back(world: World) -> None:

@@ -12,12 +12,13 @@ from inhouse.core.states import JobStatus, RunStatus
 from inhouse.datasets.snapshot import SnapshotRecord
 from inhouse.db.unit import Database
 from inhouse.jobs import handler, queue
+from inhouse.jobs.worker import Worker
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
-from inhouse.training import runs
-from inhouse.training.execute import JOB, Training
+from inhouse.training import handover, runs
+from inhouse.training.execute import JOB, LOG, Training
 from inhouse.training.runs import Run
 
 SPEC = TaskSpec(
@@ -193,3 +194,58 @@ def test_a_job_that_ends_badly_after_its_run_succeeded_changes_nothing(
         failed = queue.fail(unit, job, "lost", at=clock.now())
         handler.tell(unit, {JOB: training}, failed, clock.now())
     assert get(training, run).status is RunStatus.SUCCEEDED
+
+
+def leave(training: Training, run: Run) -> Path:
+    """What an attempt whose worker was killed leaves in the run's folder."""
+    home = training.folder(run.id)
+    for name in ("attempt", handover.KEPT):
+        (home / name).mkdir(parents=True)
+        (home / name / "examples.jsonl").write_text("quokka")
+    (home / LOG).write_text("said")
+    return home
+
+
+def names(home: Path) -> list[str]:
+    return sorted(path.name for path in home.iterdir())
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_run_that_ends_after_its_worker_was_killed_leaves_its_log_only(
+    training: Training, clock: FrozenClock, is_cancelled: bool
+) -> None:
+    run = request(training, clock)
+    with training.database.write() as unit:
+        for _ in range(1 if is_cancelled else queue.MAX_ATTEMPTS):
+            job = queue.claim(unit, [JOB], "dies", at=clock.now())
+            assert job is not None
+            runs.start(unit, run.id, at=clock.now())
+            if job.attempts < queue.MAX_ATTEMPTS and not is_cancelled:
+                clock.advance(queue.LEASE_SECONDS + 1)
+                left = queue.release_lost(unit, job.id, at=clock.now())
+                handler.tell(unit, {JOB: training}, left, clock.now())
+    home = leave(training, run)
+    if is_cancelled:
+        with training.database.write() as unit:
+            training.cancel(unit, run.id)
+    clock.advance(queue.LEASE_SECONDS + 1)
+    worker = Worker(training.database, {JOB: training}, clock=clock, name="next")
+    assert worker.run_next() is None
+    ended = get(training, run).status
+    assert ended is (RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED)
+    assert names(home) == [LOG]
+
+
+def test_a_sweep_clears_the_folders_of_runs_that_have_ended(
+    training: Training, clock: FrozenClock
+) -> None:
+    training.sweep()
+    ended, waits = request(training, clock), request(training, clock)
+    with training.database.write() as unit:
+        training.cancel(unit, ended.id)
+    homes = [leave(training, run) for run in (ended, waits)]
+    stranger = training.runs_dir / "stranger" / "sub"
+    stranger.mkdir(parents=True)
+    training.sweep()
+    assert [names(home) for home in homes] == [[LOG], ["attempt", handover.KEPT, LOG]]
+    assert stranger.is_dir()

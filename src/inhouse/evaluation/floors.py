@@ -3,13 +3,14 @@
 Of every kind the majority: the most frequent answer. Of choices and scores TF-IDF with a linear
 model; of spans the words that were marked before; of texts the first words of the input. Fitted on
 the train and valid splits only, TF-IDF in a child process, so that scikit-learn stays out of the
-server. Run as ``python -m inhouse.evaluation.floors``: a JSON request on standard input, the
-answers on standard output.
+server. Run as ``python -P -m inhouse.evaluation.floors``, whatever lies in the folder it runs in: a
+JSON request on standard input, the answers on standard output.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -29,7 +30,8 @@ TFIDF = "tf-idf"
 GAZETTEER = "gazetteer"
 LEAD = "lead"
 _SECONDS = 600
-
+_WORD = r"(?u)\b\w\w+\b"
+_CHARACTER = r"\S"
 
 Labelled = tuple[str, Mapping[str, Any], float]
 """Text, target and weight of an example."""
@@ -97,7 +99,8 @@ def tfidf(
     train: Sequence[Labelled],
     test_texts: Sequence[str],
 ) -> list[Answer]:
-    """Answers of TF-IDF (words and pairs of words) with logistic regression or ridge.
+    """Answers of TF-IDF (words and pairs of words; characters, where no text has a word of two
+    letters) with logistic regression or ridge.
 
     Raises Unavailable when the child fails.
     """
@@ -112,7 +115,7 @@ def tfidf(
         test_texts=list(test_texts),
     )
     child = subprocess.run(
-        [sys.executable, "-m", "inhouse.evaluation.floors"],
+        [sys.executable, "-P", "-m", "inhouse.evaluation.floors"],
         input=msgspec.json.encode(request),
         capture_output=True,
         timeout=_SECONDS,
@@ -135,7 +138,13 @@ def main() -> None:
 def _vectorise(request: Request) -> tuple[Any, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - child only
 
-    vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1)
+    has_words = any(re.search(_WORD, text) for text in request.train_texts)
+    vectoriser = TfidfVectorizer(
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+        min_df=1,
+        token_pattern=_WORD if has_words else _CHARACTER,
+    )
     return vectoriser.fit_transform(request.train_texts), vectoriser.transform(request.test_texts)
 
 

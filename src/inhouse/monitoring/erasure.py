@@ -9,7 +9,7 @@ was. Counts remain.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -127,10 +127,12 @@ def list_erasures(unit: ReadUnit, limit: int = 50) -> list[ErasureRecord]:
 @dataclass(frozen=True, slots=True)
 class Eraser:
     """Handler of the job ``interactions.erase``. Its result is {erasure_id, counts, versions,
-    running, log_emptied}: ``running`` are training runs that had read some of the data before."""
+    running, log_emptied}: ``running`` are training runs that had read some of the data before.
+    ``sweep`` removes what runs that have ended left on the disk."""
 
     database: Database
     clock: Clock
+    sweep: Callable[[], None]
 
     def __call__(self, job: JobContext, arguments: dict[str, Any]) -> Mapping[str, Any]:
         with self.database.write() as unit:
@@ -142,6 +144,7 @@ class Eraser:
             job.check()
             if not more:
                 break
+        self.sweep()
         with self.database.write() as unit:
             record, running = _finish(unit, job.record.id, self.clock.now())
         return {

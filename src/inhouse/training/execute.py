@@ -1,10 +1,10 @@
 """The job ``training.run``: snapshot, child process, parity check, publish, register.
 
 Every step may be the last one before the power goes. What a dead attempt leaves behind is a folder
-of the run, which the next attempt clears, what the trainer kept to go on from (``kept/``, removed
-when the run has ended), and perhaps a version in the ModelStore that nobody refers to, which the
-next attempt registers. The registration, the run's success and the job that evaluates the version
-are one transaction, which only the holder of the job's lease can make.
+of the run, which the next attempt clears, what the trainer kept to go on from (``kept/``), and
+perhaps a version in the ModelStore that nobody refers to, which the next attempt registers. Of a
+run that has ended only the log stays on the disk. The registration, the run's success and the job
+that evaluates the version are one transaction, which only the holder of the job's lease can make.
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ class Training:
         what the trainer kept."""
         home = self.folder(run.id)
         home.mkdir(parents=True, exist_ok=True)
-        for path in home.iterdir():
-            if path.is_dir() and path.name != handover.KEPT:
+        for path in _left_in(home):
+            if path.name != handover.KEPT:
                 shutil.rmtree(path, ignore_errors=True)
         folder = home / new_id()
         folder.mkdir()
@@ -210,9 +210,19 @@ class Training:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Remove what is left on this machine of runs that have ended: a worker that was killed
+        could not, and its run may have ended on another machine."""
+        left = [home.name for home in _left_in(self.runs_dir) if _left_in(home)]
+        with self.database.read() as unit:
+            ended = runs.ended(unit, left)
+        for run_id in ended:
+            self._forget(run_id)
+
     def _forget(self, run_id: str) -> None:
-        """Remove what the trainer kept for another attempt."""
-        shutil.rmtree(self.folder(run_id) / handover.KEPT, ignore_errors=True)
+        """Remove what attempts left, and what the trainer kept for another one; the log stays."""
+        for path in _left_in(self.folder(run_id)):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _run(
         self,
@@ -276,6 +286,11 @@ class Training:
             queue.enqueue(unit, EVALUATION_JOB, arguments, at=at)
         _count(done)
         return done
+
+
+def _left_in(home: Path) -> list[Path]:
+    """The folders in a folder, if it is there."""
+    return [path for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
 
 
 def _count(run: Run) -> None:

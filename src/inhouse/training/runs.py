@@ -5,7 +5,7 @@ A run's status moves by compare-and-set along ``core.states.RUNS``, and every mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -120,6 +120,13 @@ def list_runs(
     if status is not None:
         query = query.where(_run.c.status == status)
     return [_record(row) for row in unit.execute(query)]
+
+
+def ended(unit: ReadUnit, run_ids: Collection[str]) -> list[str]:
+    """Which of these are runs that have ended."""
+    final = [status.value for status in RunStatus if RUNS.is_final(status)]
+    found = select(_run.c.id).where(_run.c.id.in_(run_ids), _run.c.status.in_(final))
+    return list(unit.execute(found).scalars())
 
 
 def start(unit: WriteUnit, run_id: str, *, at: datetime) -> Run:
