@@ -258,14 +258,15 @@ def _author(author: Any) -> str | None:
     return author
 
 
-def _check_target(unit: ReadUnit, statement: Statement, catalog: Catalog) -> None:
+def _check_target(unit: WriteUnit, statement: Statement, catalog: Catalog) -> None:
     """Refuse an output that its task does not know, where the interaction is recorded, and anything
-    about one that was erased."""
-    row = unit.execute(
-        select(_interaction.c.task, _interaction.c.task_revision, _interaction.c.input).where(
-            _interaction.c.id == statement.interaction_id
-        )
-    ).one_or_none()
+    about one that was erased; it is not until the unit ends, who erases it waits."""
+    held = (
+        select(_interaction.c.task, _interaction.c.task_revision, _interaction.c.input)
+        .where(_interaction.c.id == statement.interaction_id)
+        .with_for_update(read=True)
+    )
+    row = unit.execute(held).one_or_none()
     if row is not None and is_erased(row.input):
         raise Conflict(
             f"interaction {statement.interaction_id} was erased",
