@@ -27,7 +27,8 @@ from inhouse.db.dialects import table_of
 from inhouse.db.tables import Meta
 from inhouse.db.unit import Database, WriteUnit
 from inhouse.evaluation.tables import Evaluation, EvaluationItem
-from inhouse.feedback.submit import submit
+from inhouse.feedback import ingest
+from inhouse.feedback.submit import store, submit
 from inhouse.gateway.tables import IdempotentCall
 from inhouse.interactions.erase import ERASED
 from inhouse.interactions.pseudonym import pseudonym
@@ -331,6 +332,26 @@ def test_who_erases_waits_for_a_statement_that_is_stored(world: World) -> None:
         )
         began = erase_meanwhile(world)
     began.join()
+    assert world.found_in(MARK) == set()
+
+
+def test_a_file_of_statements_and_an_erasure_never_wait_for_each_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [world.call(f"Text {n}.", "ann") for n in range(2)]
+    began = []
+
+    def say(*given: Any, **options: Any) -> Any:
+        stored = store(*given, **options)
+        began.append(erase_meanwhile(world) if not began else began[0])
+        return stored
+
+    monkeypatch.setattr(ingest, "store", say)
+    told = {"kind": "comment", "value": f"{MARK} lives there"}
+    lines = [json.dumps({"interaction_id": made, **told}).encode() for made in reversed(calls)]
+    report = ingest.import_rows(world.database, lines, catalog=CATALOG, clock=world.clock)
+    began[0].join()
+    assert report.added == 2
     assert world.found_in(MARK) == set()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -165,6 +165,15 @@ def store(
     if stored is None:
         raise Conflict("the statement was removed while it was stored", code="feedback-removed")
     return _same(stored, statement), stored.id == row["id"]
+
+
+def hold(unit: WriteUnit, interaction_ids: Collection[str]) -> None:
+    """Keep calls from being erased until the unit ends: who stores statements about several holds
+    all of them first, in the order in which an erasure takes them, so that neither waits for the
+    other."""
+    these = _interaction.c.id.in_(interaction_ids)
+    ordered = select(_interaction.c.id).where(these).order_by(_interaction.c.id)
+    unit.execute(ordered.with_for_update(read=True))
 
 
 def list_for(unit: ReadUnit, interaction_id: str) -> list[FeedbackRecord]:
