@@ -299,9 +299,10 @@ def test_the_same_data_has_the_same_name(
     assert first.counts["train"] + first.counts["valid"] + first.counts["test"] == 80
     assert first.dropped == {"duplicate": 1, "conflicting": 1}
     clock.advance(60)
-    assert _build(database, clock) == first
+    again = _build(database, clock)
+    assert again == replace(first, rebuilt_at=clock.now())
     with database.read() as unit:
-        assert list_snapshots(unit) == [first]
+        assert list_snapshots(unit) == [again]
 
 
 def test_arrival_order_ids_and_times_do_not_name_it(
@@ -377,6 +378,21 @@ def test_snapshots_are_found_by_id_prefix_and_latest(
         for name in ("latest", "xyz", "%", "ab"):
             with pytest.raises(Invalid):
                 get(unit, name)
+
+
+def test_the_latest_is_the_one_that_was_built_last(
+    database: Database, clock: FrozenClock, tmp_path: Path
+) -> None:
+    _import(database, tmp_path, [{"text": f"row {n}", "label": "good"} for n in range(9)])
+    first = _build(database, clock)
+    clock.advance(1)
+    second = _build(database, clock, BuildSettings(split=SplitSettings(test=0.5)))
+    clock.advance(1)
+    again = _build(database, clock)
+    assert (again.id, again.created_at) == (first.id, first.created_at)
+    with database.read() as unit:
+        assert get(unit, "latest", "mood") == again
+        assert list_snapshots(unit, "mood") == [again, second]
 
 
 def test_a_prefix_that_several_have_is_refused(

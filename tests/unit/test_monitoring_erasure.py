@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,15 +18,18 @@ from sqlalchemy import event, insert, select, text
 from inhouse.bootstrap import bootstrap
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
+from inhouse.datasets import curate, snapshot
 from inhouse.datasets.erase import DROPPED
+from inhouse.datasets.example import Example
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, get, load_examples
 from inhouse.datasets.split import SplitSettings
 from inhouse.db.dialects import table_of
 from inhouse.db.tables import Meta
-from inhouse.db.unit import Database
+from inhouse.db.unit import Database, WriteUnit
 from inhouse.evaluation.tables import Evaluation, EvaluationItem
-from inhouse.feedback.submit import submit
+from inhouse.feedback import ingest
+from inhouse.feedback.submit import store, submit
 from inhouse.gateway.tables import IdempotentCall
 from inhouse.interactions.erase import ERASED
 from inhouse.interactions.pseudonym import pseudonym
@@ -248,6 +252,115 @@ def test_a_subject_is_gone_everywhere_and_the_counts_stay(world: World) -> None:
     again = world.erase(erasure.request_subject, "ann")
     assert again.counts == {"interactions": 0, "feedback": 0, "imported": 0, "examples": 0}
     assert list(again.versions) == []
+
+
+def test_what_comes_in_anew_is_in_the_next_snapshot(world: World) -> None:
+    fill(world)
+    frozen = world.build()
+    with world.database.read() as unit:
+        before = load_examples(unit, frozen.id)
+    world.erase(erasure.request_subject, "ann")
+    world.build()
+    for n in range(12):
+        world.call(f"{MARK} number {n}.", "ann")
+    import_file(world.database, SPEC, world.folder / "rows.jsonl", clock=world.clock)
+    again = world.build()
+    assert (again.id, again.dropped) == (frozen.id, frozen.dropped)
+    assert again.counts["labels"] == frozen.counts["labels"]
+    with world.database.read() as unit:
+        after = load_examples(unit, frozen.id)
+    assert [e.content_hash for e in after] == [e.content_hash for e in before]
+    assert len(world.erase(erasure.request_subject, "ann").snapshots) == 1
+    assert world.found_in(MARK) == {"feedback"}
+
+
+def test_what_was_imported_without_its_subject_goes_with_it_later(world: World) -> None:
+    rows = world.folder / "rows.csv"
+    rows.write_text(f"text,label,who\n{MARK} one,good,ann\nanother,bad,bob\n")
+    import_file(world.database, SPEC, rows, clock=world.clock)
+    frozen = world.build()
+    import_file(world.database, SPEC, rows, clock=world.clock, columns={"subject": "who"})
+    done = world.erase(erasure.request_subject, "ann")
+    assert (list(done.snapshots), done.counts["examples"]) == ([frozen.id], 1)
+    assert world.found_in(MARK) == set()
+
+
+def erase_meanwhile(world: World) -> threading.Thread:
+    """Ann is erased beside the unit that is open. Returns once that waits, or is done."""
+    thread = threading.Thread(target=world.erase, args=(erasure.request_subject, "ann"))
+    thread.start()
+    while thread.is_alive() and not waits(world.database):
+        pass
+    return thread
+
+
+def waits(database: Database) -> bool:
+    """Whether somebody waits for a lock; on SQLite who writes waits for who wrote before."""
+    if database.is_sqlite:
+        return True
+    mine = "datname = current_database() AND wait_event_type = 'Lock'"
+    with database.read() as unit:
+        return bool(unit.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {mine}")))
+
+
+@pytest.mark.parametrize("by", ["build", "build_unlocked"])
+def test_who_erases_waits_for_a_snapshot_that_is_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    fill(world)
+    began = []
+
+    def look(unit: WriteUnit, examples: Sequence[Example]) -> bool:
+        found = curate.all_there(unit, examples)
+        began.append(erase_meanwhile(world))
+        return found
+
+    monkeypatch.setattr(snapshot, "all_there", look)
+    if by == "build":
+        world.build()
+    else:
+        at = world.clock.now()
+        snapshot.build_unlocked(world.database, SPEC, settings=SETTINGS, at=at)
+    began[0].join()
+    assert world.found_in(MARK) == {"feedback"}
+
+
+def test_who_erases_waits_for_a_statement_that_is_stored(world: World) -> None:
+    made = world.call("Some text.", "ann")
+    with world.database.write() as unit:
+        submit(
+            unit,
+            interaction_id=made,
+            kind="comment",
+            value=f"{MARK} lives there",
+            author=None,
+            idempotency_key=None,
+            at=world.clock.now(),
+            catalog=CATALOG,
+        )
+        began = erase_meanwhile(world)
+    began.join()
+    assert world.found_in(MARK) == set()
+
+
+def test_a_file_of_statements_and_an_erasure_never_wait_for_each_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [world.call(f"Text {n}.", "ann") for n in range(2)]
+    began = []
+
+    def say(*given: Any, **options: Any) -> Any:
+        stored = store(*given, **options)
+        began.append(erase_meanwhile(world) if not began else began[0])
+        return stored
+
+    monkeypatch.setattr(ingest, "store", say)
+    told = {"kind": "comment", "value": f"{MARK} lives there"}
+    lines = [json.dumps({"interaction_id": made, **told}).encode() for made in reversed(calls)]
+    report = ingest.import_rows(world.database, lines, catalog=CATALOG, clock=world.clock)
+    began[0].join()
+    assert report.added == 2
+    assert world.found_in(MARK) == set()
 
 
 def test_nothing_more_is_kept_about_an_erased_call(world: World) -> None:

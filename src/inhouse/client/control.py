@@ -114,7 +114,8 @@ class InteractionDetail(Interaction):
 
 
 class Dataset(Answer):
-    """A dataset snapshot. ``counts`` by split; ``dropped`` says how many were left out, and why."""
+    """A dataset snapshot. ``counts`` by split; ``dropped`` says how many were left out, and why;
+    ``rebuilt_at``: when the same content was built again, the last time."""
 
     id: str
     task: str
@@ -124,6 +125,7 @@ class Dataset(Answer):
     counts: dict[str, Any]
     dropped: dict[str, Any]
     created_at: datetime
+    rebuilt_at: datetime | None
 
 
 class TrainingRun(Answer):

@@ -16,7 +16,7 @@ from inhouse.datasets.dedupe import normalise
 from inhouse.datasets.example import DropReason, Example, named_group, text_group, unit_group
 from inhouse.datasets.tables import ImportedExample
 from inhouse.db.dialects import table_of
-from inhouse.db.unit import ReadUnit
+from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.feedback.quality import Vote, settle
 from inhouse.feedback.submit import TARGETS, FeedbackKind
 from inhouse.feedback.tables import Feedback
@@ -86,14 +86,19 @@ def count_authors(unit: ReadUnit, examples: Sequence[Example]) -> int:
     return len(found)
 
 
-def all_there(unit: ReadUnit, examples: Sequence[Example]) -> bool:
-    """Whether nothing that these examples came from was erased since they were collected."""
+def all_there(unit: WriteUnit, examples: Sequence[Example]) -> bool:
+    """Whether nothing that these examples came from was erased since they were collected. None of
+    it is until the unit ends: who erases it waits."""
     origins = [example.origin for example in examples]
     calls = {origin["interaction_id"] for origin in origins if "interaction_id" in origin}
     rows = {origin["imported_id"] for origin in origins if "imported_id" in origin}
     call, row = _interaction.c, _imported.c
-    kept = sum(_count(unit, call.id.in_(ids), call.input != ERASED) for ids in _pieces(calls))
-    kept += sum(_count(unit, row.id.in_(ids)) for ids in _pieces(rows))
+    found = [select(call.id).where(call.id.in_(i), call.input != ERASED) for i in _pieces(calls)]
+    found += [select(row.id).where(row.id.in_(ids)) for ids in _pieces(rows)]
+    kept = 0
+    for statement in found:
+        held = statement.order_by(statement.selected_columns[0]).with_for_update(read=True)
+        kept += len(unit.execute(held).all())
     return kept == len(calls) + len(rows)
 
 

@@ -33,10 +33,12 @@ def imported_of_subject(unit: ReadUnit, subject: str, limit: int) -> list[str]:
 
 
 def erase_imported(unit: WriteUnit, ids: Collection[str]) -> Counter[str]:
-    """Remove imported examples, and erase what snapshots hold of them; see ``erase_examples``."""
-    found = _erase(unit, _example.c.imported_id.in_(ids))
-    unit.execute(delete(_imported).where(_imported.c.id.in_(ids)))
-    return found
+    """Remove imported examples, and erase what snapshots hold of them; see ``erase_examples``.
+    They are removed first, so that a snapshot that is built meanwhile has them or waits."""
+    these = _imported.c.id.in_(ids)
+    unit.execute(select(_imported.c.id).where(these).order_by(_imported.c.id).with_for_update())
+    unit.execute(delete(_imported).where(these))
+    return _erase(unit, _example.c.imported_id.in_(ids))
 
 
 def erase_examples(unit: WriteUnit, interaction_ids: Collection[str]) -> Counter[str]:
@@ -55,6 +57,9 @@ def count_erased(unit: WriteUnit, snapshot_id: str) -> int:
 def _erase(unit: WriteUnit, wanted: ColumnElement[bool]) -> Counter[str]:
     place = (_example.c.snapshot_id, _example.c.position)
     held = select(*place).where(wanted, _example.c.input != ERASED)
+    snapshots = _snapshot.c.id.in_(held.with_only_columns(place[0]))
+    one_by_one = select(_snapshot.c.id).where(snapshots).order_by(_snapshot.c.id)
+    unit.execute(one_by_one.with_for_update())
     rows = unit.execute(held).all()
     if not rows:
         return Counter()
@@ -69,6 +74,6 @@ def _erase(unit: WriteUnit, wanted: ColumnElement[bool]) -> Counter[str]:
 
 def _tell(unit: WriteUnit, snapshot_id: str, count: int) -> None:
     one = _snapshot.c.id == snapshot_id
-    dropped = unit.execute(select(_snapshot.c.dropped).where(one).with_for_update()).scalar_one()
+    dropped = unit.execute(select(_snapshot.c.dropped).where(one)).scalar_one()
     now = {**dropped, DROPPED: dropped.get(DROPPED, 0) + count}
     unit.execute(update(_snapshot).where(one).values(dropped=now))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from inhouse.core.errors import Invalid, NotFound, Unavailable
 from inhouse.core.hashing import digest_of
@@ -17,6 +17,7 @@ from inhouse.core.ids import is_id, new_id
 from inhouse.datasets import near
 from inhouse.datasets.curate import Curated, all_there, collect, count_authors
 from inhouse.datasets.dedupe import dedupe
+from inhouse.datasets.erase import DROPPED
 from inhouse.datasets.example import DropReason, Example, check_learnable
 from inhouse.datasets.facts import counts_of, facts_of
 from inhouse.datasets.near import Encoder, NearMethod, NearSettings, OpenEncoder
@@ -30,6 +31,10 @@ from inhouse.tasks.spec import TaskSpec
 LATEST = "latest"
 _snapshot = table_of(Snapshot)
 _example = table_of(SnapshotExample)
+_LAST_BUILT_FIRST = (
+    func.coalesce(_snapshot.c.rebuilt_at, _snapshot.c.created_at).desc(),
+    _snapshot.c.id.desc(),
+)
 _PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
 _CHUNK = 1000
 _SHORT = 12
@@ -55,7 +60,8 @@ class SnapshotRecord:
     by split ``labels`` (a choice: examples by label) or ``values`` (a score: mean, min, max);
     ``near``: near repeats found, moved to another group, left out, disagreeing, and ``pairs`` of
     positions (the first 50) that disagree; ``facts``: see ``facts_of``. ``dropped``: what was left
-    out, by reason. ``settings``: how it was built the first time.
+    out, by reason. ``settings``: how it was built the first time. ``rebuilt_at``: when the same
+    content was built again, the last time.
     """
 
     id: str
@@ -66,6 +72,12 @@ class SnapshotRecord:
     counts: Mapping[str, Any]
     dropped: Mapping[str, int]
     created_at: datetime
+    rebuilt_at: datetime | None = None
+
+    @property
+    def built_at(self) -> datetime:
+        """When it was built last."""
+        return self.rebuilt_at or self.created_at
 
     @property
     def short_hash(self) -> str:
@@ -91,7 +103,8 @@ def build(
     at: datetime,
     open_encoder: OpenEncoder | None = None,
 ) -> SnapshotRecord:
-    """Freeze what there is to learn from. The same content is stored once and returned again.
+    """Freeze what there is to learn from. The same content is stored once and returned again; what
+    was erased of it since is there again then, for it came in anew.
 
     The hash covers the task, its revision, and every example's input, target, weight, quality and
     split; neither ids nor times nor order. No two texts that are near by ``settings.near`` are in
@@ -102,8 +115,11 @@ def build(
     """
     encoder = _encoder(settings.near, open_encoder)
     check_learnable(spec)
-    curated = collect(unit, spec, since=settings.since, until=settings.until)
-    return _freeze(unit, spec, _arrange(spec, curated, settings, encoder), at)
+    while True:
+        curated = collect(unit, spec, since=settings.since, until=settings.until)
+        arranged = _arrange(spec, curated, settings, encoder)
+        if all_there(unit, arranged.examples):
+            return _freeze(unit, spec, arranged, at)
 
 
 def build_unlocked(
@@ -128,12 +144,13 @@ def build_unlocked(
 
 
 def get(unit: ReadUnit, name: str, task: str | None = None) -> SnapshotRecord:
-    """A snapshot by id, by the first 4 or more characters of its hash, or a task's ``latest``.
+    """A snapshot by id, by the first 4 or more characters of its hash, or a task's ``latest``: the
+    one that was built last.
 
     Raises NotFound (``snapshot-not-found``), Invalid (``snapshot-name``) for a prefix that several
     have and for ``latest`` without a task.
     """
-    statement = select(_snapshot).order_by(_snapshot.c.created_at.desc(), _snapshot.c.id.desc())
+    statement = select(_snapshot).order_by(*_LAST_BUILT_FIRST)
     if task is not None:
         statement = statement.where(_snapshot.c.task == task)
     if name == LATEST:
@@ -164,8 +181,8 @@ def get(unit: ReadUnit, name: str, task: str | None = None) -> SnapshotRecord:
 
 
 def list_snapshots(unit: ReadUnit, task: str | None = None) -> list[SnapshotRecord]:
-    """Snapshots, newest first."""
-    statement = select(_snapshot).order_by(_snapshot.c.created_at.desc(), _snapshot.c.id.desc())
+    """Snapshots, the one that was built last first."""
+    statement = select(_snapshot).order_by(*_LAST_BUILT_FIRST)
     if task is not None:
         statement = statement.where(_snapshot.c.task == task)
     return [_record(row) for row in unit.execute(statement)]
@@ -275,9 +292,25 @@ def _freeze(unit: WriteUnit, spec: TaskSpec, arranged: _Arranged, at: datetime) 
     }
     unit.execute(insert_ignore(unit, Snapshot).values(**row))
     stored = _by_hash(unit, spec.name, str(row["content_hash"]))
-    if stored.id == row["id"]:
-        _store_examples(unit, stored.id, examples)
+    if stored.id != row["id"]:
+        return _freeze_again(unit, stored.id, row, examples)
+    _store_examples(unit, stored.id, examples)
     return stored
+
+
+def _freeze_again(
+    unit: WriteUnit, snapshot_id: str, row: Mapping[str, Any], examples: Sequence[Example]
+) -> SnapshotRecord:
+    """The snapshot that has this content, whole again where some of it was erased."""
+    one = select(_snapshot).where(_snapshot.c.id == snapshot_id)
+    stored = _record(unit.execute(one.with_for_update()).one())
+    changes = {"rebuilt_at": row["created_at"]}
+    if DROPPED in stored.dropped:
+        unit.execute(delete(_example).where(_example.c.snapshot_id == snapshot_id))
+        _store_examples(unit, snapshot_id, examples)
+        changes |= {name: row[name] for name in ("counts", "dropped")}
+    unit.execute(update(_snapshot).where(_snapshot.c.id == snapshot_id).values(changes))
+    return _record(unit.execute(one).one())
 
 
 def _store_examples(unit: WriteUnit, snapshot_id: str, examples: Sequence[Example]) -> None:

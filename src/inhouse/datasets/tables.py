@@ -38,7 +38,8 @@ class ImportedExample(Base):
 
 
 class Snapshot(Base):
-    """A dataset snapshot: immutable, named by the hash of its content."""
+    """A dataset snapshot: immutable, named by the hash of its content. ``rebuilt_at``: when the
+    same content was built again, the last time; null for never."""
 
     __tablename__ = "dataset_snapshot"
 
@@ -50,6 +51,7 @@ class Snapshot(Base):
     counts: Mapped[Any] = mapped_column(JsonText)
     dropped: Mapped[Any] = mapped_column(JsonText)
     created_at: Mapped[datetime] = mapped_column(Instant)
+    rebuilt_at: Mapped[datetime | None] = mapped_column(Instant)
 
     __table_args__ = (UniqueConstraint("task", "content_hash"),)
 

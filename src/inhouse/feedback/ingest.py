@@ -12,8 +12,8 @@ import msgspec
 from inhouse.core.clock import Clock
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.hashing import digest_of
-from inhouse.db.unit import Database, WriteUnit
-from inhouse.feedback.submit import Statement, read, redacted, store
+from inhouse.db.unit import Database
+from inhouse.feedback.submit import Statement, hold, read, redacted, store
 from inhouse.interactions.redact import Redactor
 from inhouse.tasks.catalog import Catalog
 
@@ -56,10 +56,18 @@ def import_rows(
     total = added = repeated = 0
     bad: list[tuple[int, str]] = []
     for chunk in _chunks(numbered):
+        said: list[tuple[int, Statement, str]] = []
+        for number, line in chunk:
+            try:
+                said.append((number, *reader.read(line)))
+            except InhouseError as error:
+                bad.append((number, error.message))
         with database.write() as unit:
-            for number, line in chunk:
+            hold(unit, {statement.interaction_id for _, statement, _ in said})
+            for number, statement, key in said:
                 try:
-                    fresh = _take(unit, reader, line, catalog, clock)
+                    at = clock.now()
+                    fresh = store(unit, statement, key=key, at=at, catalog=catalog)[1]
                 except InhouseError as error:
                     bad.append((number, error.message))
                     continue
@@ -68,7 +76,7 @@ def import_rows(
         total += len(chunk)
         if progress is not None:
             progress(total)
-    return FeedbackImport(read=total, added=added, repeated=repeated, bad=tuple(bad))
+    return FeedbackImport(read=total, added=added, repeated=repeated, bad=tuple(sorted(bad)))
 
 
 class _Reader:
@@ -105,11 +113,6 @@ class _Reader:
         key = statement.key_after(last[1] if last else None)
         self._keys[speaker] = (statement, key)
         return key
-
-
-def _take(unit: WriteUnit, reader: _Reader, line: bytes, catalog: Catalog, clock: Clock) -> bool:
-    statement, key = reader.read(line)
-    return store(unit, statement, key=key, at=clock.now(), catalog=catalog)[1]
 
 
 def _fields(line: bytes) -> dict[str, Any]:

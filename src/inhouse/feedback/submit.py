@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -167,6 +167,15 @@ def store(
     return _same(stored, statement), stored.id == row["id"]
 
 
+def hold(unit: WriteUnit, interaction_ids: Collection[str]) -> None:
+    """Keep calls from being erased until the unit ends: who stores statements about several holds
+    all of them first, in the order in which an erasure takes them, so that neither waits for the
+    other."""
+    these = _interaction.c.id.in_(interaction_ids)
+    ordered = select(_interaction.c.id).where(these).order_by(_interaction.c.id)
+    unit.execute(ordered.with_for_update(read=True))
+
+
 def list_for(unit: ReadUnit, interaction_id: str) -> list[FeedbackRecord]:
     """Everything that was said about an interaction, oldest first; nothing for an unknown one."""
     statement = (
@@ -258,14 +267,15 @@ def _author(author: Any) -> str | None:
     return author
 
 
-def _check_target(unit: ReadUnit, statement: Statement, catalog: Catalog) -> None:
+def _check_target(unit: WriteUnit, statement: Statement, catalog: Catalog) -> None:
     """Refuse an output that its task does not know, where the interaction is recorded, and anything
-    about one that was erased."""
-    row = unit.execute(
-        select(_interaction.c.task, _interaction.c.task_revision, _interaction.c.input).where(
-            _interaction.c.id == statement.interaction_id
-        )
-    ).one_or_none()
+    about one that was erased; it is not until the unit ends, who erases it waits."""
+    held = (
+        select(_interaction.c.task, _interaction.c.task_revision, _interaction.c.input)
+        .where(_interaction.c.id == statement.interaction_id)
+        .with_for_update(read=True)
+    )
+    row = unit.execute(held).one_or_none()
     if row is not None and is_erased(row.input):
         raise Conflict(
             f"interaction {statement.interaction_id} was erased",

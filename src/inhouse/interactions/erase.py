@@ -63,7 +63,8 @@ def older(
 
 def erase(unit: WriteUnit, calls: Sequence[Call]) -> None:
     """Erase input, output, what the model said, tags, unit, subject, and the messages of failed
-    tries. Status, times, reference, arm, tokens and cost stay."""
+    tries. Status, times, reference, arm, tokens and cost stay. In the order of the ids, as others
+    that hold many calls do, so that nobody waits for one who waits for him."""
     statement = (
         update(_table)
         .where(_table.c.id == bindparam("call"))
@@ -78,7 +79,10 @@ def erase(unit: WriteUnit, calls: Sequence[Call]) -> None:
             attempts=bindparam("kept"),
         )
     )
-    rows = [{"call": call.id, "kept": without_messages(call.attempts)} for call in calls]
+    rows = [
+        {"call": call.id, "kept": without_messages(call.attempts)}
+        for call in sorted(calls, key=lambda one: one.id)
+    ]
     if rows:
         unit.execute(statement, rows)
 

@@ -62,7 +62,8 @@ class Interaction(Base):
 
 class Outcome(Base):
     """How a call of a split ended, or a candidate's answer to a copy of one: what rollouts and
-    experiments count. Written in the transaction that records the call; erasing the call leaves it.
+    experiments count. Written in the transaction that records the call; erasing the call leaves it,
+    with its unit, for what was counted once is counted again after a restart.
 
     ``process`` is the gateway process that recorded it, ``number`` counts its outcomes in the order
     of their commits, so that a reader who remembers one number per process misses none and counts

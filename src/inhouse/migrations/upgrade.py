@@ -11,7 +11,7 @@ from sqlalchemy import column, inspect, select, table
 
 from inhouse.db.unit import Database, ReadUnit
 
-NEWEST: Final = "0007"
+NEWEST: Final = "0008"
 """The last revision of ``versions``."""
 _LOCK: Final = 8040
 """PostgreSQL's advisory lock that processes take which start at the same time."""

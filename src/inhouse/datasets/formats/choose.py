@@ -100,8 +100,9 @@ def format_of(path: Path) -> str:
         return named
     found = _sniff(path)
     if found is None and named is None:
+        name = name_of(path)
         raise Invalid(
-            f"{name_of(path)}: neither its name nor its content says what it is",
+            f"{name}: neither its name nor its content says what it is",
             code="import-format",
             hint="name it with --format: " + ", ".join(FORMATS),
         )
@@ -152,9 +153,10 @@ def _kind_of_json(path: Path, lines: list[bytes]) -> str:
         if isinstance(found, dict) and "messages" in found:
             return "chat"
         if isinstance(found, dict) and {"event", "details"} <= set(found):
+            name = name_of(path)
             raise Invalid(
-                f"{name_of(path)} is a feedback log, not a file of examples",
+                f"{name} is a feedback log, not a file of examples",
                 code="import-format",
-                hint=f"`inhouse feedback import {name_of(path)} --log TASK` brings it in",
+                hint=f"`inhouse feedback import {name} --log TASK` brings it in",
             )
     return "jsonl"
