@@ -25,6 +25,7 @@ from inhouse.gateway.shadow import Copied
 from inhouse.gateway.stream import ChatStream, WholeReply
 from inhouse.gateway.trace import Trace
 from inhouse.inference.base import Backend, Question, Reply, ReplyStream, Streaming, Usage
+from inhouse.inference.upstream_chat import chunks_of
 from inhouse.interactions.outcomes import is_bad
 from inhouse.interactions.record import InteractionRecord, Status
 
@@ -189,6 +190,8 @@ class Chats:
         )
 
     def _completion(self, turn: _Turn, backend: Backend, reply: Reply) -> bytes:
+        if reply.body is not None:
+            return msgspec.json.encode(reply.body)
         call, at = turn.call, turn.trace.created_at
         return completion_of(reply.content, backend.reference, call.interaction_id, at, reply.usage)
 
@@ -197,9 +200,14 @@ class Chats:
 
     def _events(self, turn: _Turn, reference: str, reply: Reply) -> list[bytes]:
         call = turn.call
-        usage = reply.usage if call.body.wants_usage() else None
+        counts = call.body.wants_usage()
+        if reply.body is not None:
+            usage = reply.body.get("usage") if counts else None
+            return [chunks_of({**reply.body, "usage": usage})]
         at = turn.trace.created_at
-        return events_of(reply.content, reference, call.interaction_id, at, usage)
+        return events_of(
+            reply.content, reference, call.interaction_id, at, reply.usage if counts else None
+        )
 
     def _stand_in_text(self, turn: _Turn) -> str:
         value = None if turn.plan is None else turn.plan.spec.on_failure
