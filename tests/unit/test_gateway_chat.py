@@ -180,6 +180,13 @@ def test_a_text_about_data_is_recorded_as_it_is(chats: World) -> None:
     assert chats.recorded().input[0]["content"] == parts
 
 
+def test_an_answer_without_token_counts_is_estimated(chats: World, backend: ChatBackend) -> None:
+    backend.reply = Reply(content="Fine, thanks.", raw=b"{}")
+    chats.say({"messages": [{"role": "user", "content": "How are you?"}]})
+    row = chats.recorded()
+    assert (row.input_tokens, row.output_tokens) == (4, 5)
+
+
 def test_tool_calls_of_any_depth_do_not_spoil_the_record(
     chats: World, backend: ChatBackend
 ) -> None:

@@ -16,7 +16,7 @@ from inhouse.gateway.chat import (
     passed_on,
     recorded_reply,
     spelt_out,
-    usage_of_stream,
+    usage_of_chat,
 )
 from inhouse.gateway.entry import ChatCall, ChatOutcome
 from inhouse.gateway.fallback import AllFailed, Chain
@@ -74,7 +74,7 @@ class Chats:
         async def ask(reference: str) -> tuple[Backend, Reply]:
             backend = await self._gateway.backend(reference)
             reply = await backend.answer(turn.question_for(backend))
-            turn.trace.note_usage(backend, reply.usage)
+            turn.trace.note_usage(backend, usage_of_chat(call.body, reply))
             return backend, reply
 
         try:
@@ -97,7 +97,7 @@ class Chats:
         async def ask(reference: str, copy: Trace) -> Copied:
             backend = await self._gateway.open_backend(reference)
             reply = await backend.answer(turn.question_for(backend))
-            copy.note_usage(backend, reply.usage)
+            copy.note_usage(backend, usage_of_chat(turn.call.body, reply))
             return Copied(recorded_reply(reply), backend.hosting)
 
         shadows.copy(plan.spec, turn.trace, ask, bad=bad)
@@ -128,7 +128,7 @@ class Chats:
             if backend is None:
                 return
             reply = stream.reply()
-            turn.trace.note_usage(backend, usage_of_stream(turn.call.body, reply))
+            turn.trace.note_usage(backend, usage_of_chat(turn.call.body, reply))
             turn.chain.report(backend.reference, error)
             if error is not None:
                 self._ledger.close_failed(turn.trace, error)
