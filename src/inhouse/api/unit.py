@@ -11,10 +11,11 @@ LONGEST_UNIT: Final = 256
 
 
 def unit_of(scope: Scope, otherwise: str | None) -> str | None:
-    """The header ``x-inhouse-unit``, else the field that OpenAI has for it. Raises FieldError."""
+    """The header ``x-inhouse-unit``, else the field that OpenAI has for it, unless that is "".
+    Raises FieldError."""
     unit = header(scope, b"x-inhouse-unit")
     if unit is None:
-        return otherwise
+        return otherwise or None
     if not 1 <= len(unit) <= LONGEST_UNIT:
         raise FieldError(
             f"the header x-inhouse-unit has 1 to {LONGEST_UNIT} characters", field="x-inhouse-unit"
