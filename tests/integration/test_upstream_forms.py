@@ -17,6 +17,7 @@ from inhouse.gateway.entry import Call
 from inhouse.gateway.table import RouteTable
 from inhouse.inference.base import Message, Question, Reply
 from inhouse.inference.upstream import JSON_MAX_TOKENS, SPANS_MAX_TOKENS, UpstreamBackend
+from inhouse.inference.upstream_form import is_refusal
 from inhouse.interactions.record import Recorder
 from inhouse.interactions.search import search
 from inhouse.settings import Settings, UpstreamSettings
@@ -125,6 +126,20 @@ def test_one_that_knows_json_only_is_told_the_schema_in_words(
     said = upstream.requests[-1].messages[-1]["content"]
     assert said.startswith(render(JSON, TEXT))
     assert '"verdict"' in said
+
+
+def test_a_models_name_says_nothing_of_its_forms() -> None:
+    def refusal(said: str) -> BackendError:
+        message = f"up/json-mode-7b answered 400: {said}"
+        return BackendError(message, code="upstream-status", upstream_status=400)
+
+    for said, refuses in (
+        ("maximum context length exceeded", False),
+        ("json-mode-7b takes 4096 tokens", False),
+        ("json-mode-7b takes no json mode", True),
+        ("response_format: unknown", True),
+    ):
+        assert is_refusal(refusal(said), "up/json-mode-7b") is refuses
 
 
 def test_one_that_knows_no_form_is_asked_in_words(upstream: ScriptedUpstream) -> None:

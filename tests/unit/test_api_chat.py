@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from inhouse.api.chat import content_of, read_chat, task_input
+from inhouse.api.chat import content_of, read_chat, read_whole, task_input
 from inhouse.api.problems import BadRequest, FieldError
+from inhouse.api.unit import unit_of
 from inhouse.client.models import ChatRequest
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
@@ -67,6 +68,12 @@ def test_a_chat_that_is_taken_is_passed_on_as_it_came(body: bytes) -> None:
     assert head.model == "up/a"
     sent = msgspec.json.decode(msgspec.json.encode(taken.passed_on()))
     assert sent["messages"] == msgspec.json.decode(body)["messages"] == taken.decoded()["messages"]
+
+
+def test_a_user_that_is_empty_is_none() -> None:
+    head, _ = read_chat(chat(b'"a"', b',"user":""'))
+    assert unit_of({"headers": []}, head.user) is None
+    assert read_whole(chat(b'"a"', b',"user":""')).user == ""
 
 
 def test_the_text_of_the_user_message_is_the_input() -> None:

@@ -71,6 +71,7 @@ def test_openai_routes_have_openais_shape() -> None:
         (BackendError("x", upstream_status=429), 429, "rate_limit_error"),
         (BackendError("x", upstream_status=400, fatal=True), 400, "invalid_request_error"),
         (BackendError("x", upstream_status=422, fatal=True), 422, "invalid_request_error"),
+        (BackendError("x", upstream_status=404), 404, "not_found_error"),
         (BackendError("x", upstream_status=401), 502, "server_error"),
         (BackendError("x", upstream_status=503), 502, "server_error"),
     ],
@@ -119,3 +120,6 @@ def test_an_error_names_its_interaction_where_one_is_kept(
 ) -> None:
     assert ("x-inhouse-interaction-id" in answer(error, call="an-id")[1]) is named
     assert "x-inhouse-interaction-id" not in answer(error)[1]
+    error.interaction_id = "another-id"
+    if named:
+        assert answer(error, call="an-id")[1]["x-inhouse-interaction-id"] == "another-id"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inhouse.core.errors import Unavailable
+from inhouse.core.errors import BackendError, Unavailable
 from inhouse.inference.engines.children import environment, require
 from inhouse.inference.engines.frames import read_frame, write_frame
 from inhouse.inference.engines.lm_child import Desk, Inbox, first_batch
+from inhouse.inference.engines.lm_process import LmProcess
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5),
@@ -105,6 +107,25 @@ def test_requests_of_one_task_run_together_within_bounds() -> None:
     assert [each["id"] for each in batch] == [0, 2, 4, 6, 8, 10, 12, 14]
     long = [likelihood(1, "a", 100_000), likelihood(2, "a")]
     assert [each["id"] for each in first_batch(long)] == [1]
+
+
+ECHO = """
+import sys
+from inhouse.inference.engines.frames import read_frame, write_frame
+while (asked := read_frame(sys.stdin.buffer)) is not None:
+    write_frame(sys.stdout.buffer, {"id": asked["id"], "found": asked})
+"""
+
+
+def test_a_question_that_no_frame_holds_leaves_the_child_to_others() -> None:
+    process = LmProcess([sys.executable, "-c", ECHO], threads=1)
+    try:
+        with pytest.raises(BackendError) as caught:
+            process.submit({"seed": 2**70})
+        assert (caught.value.code, caught.value.fatal) == ("unsupported", True)
+        assert process.submit({"seed": 7}).result(timeout=30)["seed"] == 7
+    finally:
+        process.close()
 
 
 def test_a_missing_extra_says_what_to_install() -> None:

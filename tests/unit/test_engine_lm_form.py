@@ -9,6 +9,7 @@ import pytest
 from inhouse.core.errors import BackendError
 from inhouse.inference.base import Question
 from inhouse.inference.engines.lm_form import form_of, room_of, said
+from inhouse.inference.engines.lm_options import options_of
 from inhouse.tasks.spec import TaskKind, TaskSpec
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
@@ -87,3 +88,30 @@ def test_a_quote_said_again_under_another_label_is_left_out() -> None:
     assert said(form, content) == f'{{"spans":[{ada},{ada}]}}'
     assert said(None, "anything") == "anything"
     assert said({"schema": {}}, content) == content
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"temperature": "hot"}, "temperature: expected float"),
+        ({"temperature": -1}, "temperature"),
+        ({"max_tokens": "many"}, "max_tokens: expected int"),
+        ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
+        ({"seed": "abc"}, "seed"),
+        ({"seed": 2**64}, "seed"),
+        ({"stop": 5}, "stop"),
+        ({"stop": ["a", 1]}, r"stop\[1\]"),
+        ({"n": "2"}, "n: "),
+    ],
+)
+def test_an_option_of_another_type_is_the_askers_fault(options: Any, field: str) -> None:
+    with pytest.raises(BackendError, match=field) as caught:
+        options_of("embedded/small", options)
+    assert (caught.value.code, caught.value.fatal) == ("unsupported", True)
+
+
+def test_the_child_is_told_what_it_knows_and_null_is_as_absent() -> None:
+    known = {"temperature": 1, "top_p": 0.5, "stop": ["a"], "seed": 7}
+    nothing = dict.fromkeys(("n", "max_tokens", "max_completion_tokens", "tools"))
+    given = {**known, **nothing, "messages": [], "logit_bias": {"1": 2**70}}
+    assert options_of("embedded/small", given) == known

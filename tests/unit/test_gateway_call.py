@@ -423,6 +423,21 @@ def test_identical_calls_at_once_are_asked_and_counted_once(make: Callable[..., 
     assert len(backend.questions) == len(world.recorded()) == 3
 
 
+def test_the_error_of_identical_calls_names_the_one_that_is_recorded(
+    make: Callable[..., World],
+) -> None:
+    world = make(coalesce=True)
+    world.add("embedded/a", BackendError("broken", code="engine-failed"))
+
+    async def burst() -> list[Any]:
+        same = (world.gateway.run(world.call()) for _ in range(3))
+        return await asyncio.gather(*same, return_exceptions=True)
+
+    errors = asyncio.run(burst())
+    (row,) = world.recorded()
+    assert [error.interaction_id for error in errors] == [row.id] * 3
+
+
 def test_calls_are_not_joined_unless_the_task_allows_it(make: Callable[..., World]) -> None:
     world = make()
     backend = world.add("embedded/a", "positive")

@@ -64,9 +64,22 @@ class World:
         self.chats = Chats(gateway, timeout_s=30.0)
 
     def say(self, body: dict[str, Any], reference: str = "up/org/model") -> ChatOutcome:
+        return asyncio.run(self.chats.answer(self.call(body, reference)))
+
+    def call(self, body: dict[str, Any], reference: str = "up/org/model") -> ChatCall:
         given = ChatBody.of(json.dumps(body).encode())
-        chat = ChatCall(interaction_id=new_id(), reference=reference, body=given)
-        return asyncio.run(self.chats.answer(chat))
+        return ChatCall(interaction_id=new_id(), reference=reference, body=given)
+
+    def streamed(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The chunks of a streamed answer."""
+
+        async def read() -> bytes:
+            stream = await self.chats.stream(self.call(body))
+            return b"".join([piece async for piece in stream.pieces()])
+
+        events = asyncio.run(read()).split(b"\n\n")
+        assert events[-2:] == [b"data: [DONE]", b""]
+        return [json.loads(event.removeprefix(b"data: ")) for event in events[:-2]]
 
     def recorded(self) -> InteractionRecord:
         self.recorder.flush()
@@ -167,6 +180,13 @@ def test_a_text_about_data_is_recorded_as_it_is(chats: World) -> None:
     assert chats.recorded().input[0]["content"] == parts
 
 
+def test_an_answer_without_token_counts_is_estimated(chats: World, backend: ChatBackend) -> None:
+    backend.reply = Reply(content="Fine, thanks.", raw=b"{}")
+    chats.say({"messages": [{"role": "user", "content": "How are you?"}]})
+    row = chats.recorded()
+    assert (row.input_tokens, row.output_tokens) == (4, 5)
+
+
 def test_tool_calls_of_any_depth_do_not_spoil_the_record(
     chats: World, backend: ChatBackend
 ) -> None:
@@ -190,6 +210,21 @@ def test_a_backend_without_a_body_gets_a_chat_completion(
     message = {"role": "assistant", "content": "Hi", "refusal": None}
     assert body["choices"][0]["message"] == message
     assert body["usage"]["total_tokens"] == 7
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_backends_own_body_says_how_it_ended(
+    chats: World, backend: ChatBackend, counts: bool
+) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}}
+    own = {"id": "x", "choices": [{**choice, "finish_reason": "length"}], "usage": usage}
+    backend.reply = Reply(content="Hi", usage=Usage(input_tokens=5, output_tokens=2), body=own)
+    assert json.loads(chats.say({"messages": HELLO}).body) == own
+    chunks = chats.streamed({"messages": HELLO, "stream_options": {"include_usage": counts}})
+    assert chunks[0]["choices"][0]["delta"]["content"] == "Hi"
+    assert chunks[1]["choices"][0]["finish_reason"] == "length"
+    assert [chunk["usage"] for chunk in chunks[2:]] == [usage] * counts
 
 
 @pytest.mark.parametrize(

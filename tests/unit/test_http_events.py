@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -194,6 +195,32 @@ def test_tool_calls_are_put_together() -> None:
             {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
         ],
     }
+
+
+@pytest.mark.parametrize("number", [{}, {"index": None}, {"index": 0}])
+def test_tool_calls_without_numbers_are_told_apart_by_their_ids(number: dict[str, Any]) -> None:
+    calls = [
+        {**number, "id": "a", "function": {"name": "f", "arguments": '{"x":'}},
+        {**number, "function": {"arguments": " 1}"}},
+        {**number, "id": "b", "function": {"name": "g", "arguments": "{"}},
+        {**number, "id": "b", "function": {"name": "g", "arguments": "}"}},
+    ]
+    events, _ = read(told([], tool_calls=calls, finish_reason="tool_calls").whole)
+    body = events.reply("m").body
+    assert body is not None
+    made = body["choices"][0]["message"]["tool_calls"]
+    assert [(call["id"], call["function"]["arguments"]) for call in made] == [
+        ("a", '{"x": 1}'),
+        ("b", "{}"),
+    ]
+
+
+def test_a_choice_whose_number_is_null_is_the_first() -> None:
+    piece = chunk({"content": "a"})
+    piece["choices"][0]["index"] = None
+    events, passed = read(event(piece) + TOLD.ending + DONE)
+    assert events.error is None
+    assert (events.reply("m").content, b"".join(passed)) == ("a", event(piece) + TOLD.ending + DONE)
 
 
 def test_a_refusal_is_what_was_said_when_nothing_else_was() -> None:

@@ -110,6 +110,10 @@ def test_the_revision_of_a_choice_is_what_it_was(tmp_path: Path) -> None:
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["task:t"]', "is a task, not a model"),
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["nonsense"]', "not a model reference"),
         ('[tasks.t]\nkind = "score"\nprompt = "x"\nrange = [1, 0]', "lowest value comes first"),
+        (
+            '[tasks.t]\nkind = "score"\nprompt = "x"\nlevels = { a = 0, b = 1, c = 1.0 }',
+            "every value is there once",
+        ),
         ('[tasks.t]\nbuiltin = "bias"\nprompt = "{{ input "', "tasks.t: prompt: line 1"),
         ('[tasks.t]\nbuiltin = "bias"\nprompt = "gone.jinja"', "gone.jinja: No such file"),
         ('[tasks.t]\nbuiltin = "bias"\non_failure = { value = "odd" }', "no label of t"),
@@ -139,6 +143,14 @@ def test_a_bad_file_names_the_key_and_the_reason(tmp_path: Path, text: str, mess
     with pytest.raises(Invalid) as caught:
         _catalog(tmp_path, text)
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize("prompt", ["{{ nothing }}", "{{ input + 1 }}", "{{ 1 // 0 }}"])
+def test_a_prompt_that_fails_says_so(tmp_path: Path, prompt: str) -> None:
+    spec = _catalog(tmp_path, f'[tasks.t]\nbuiltin = "bias"\nprompt = "{prompt}"').get("t")
+    with pytest.raises(Invalid, match="prompt of task t") as caught:
+        render(spec, "text")
+    assert caught.value.code == "prompt"
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:

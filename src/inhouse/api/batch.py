@@ -11,7 +11,7 @@ import msgspec
 from inhouse.api.auth import Access, Principal
 from inhouse.api.body import Receive, Scope, convert, header, parse, read_body
 from inhouse.api.hangup import unless_gone
-from inhouse.api.problems import CALL, BadRequest, render, unexpected
+from inhouse.api.problems import BadRequest, render, unexpected
 from inhouse.api.respond import Response
 from inhouse.client.batch import MOST_INPUTS, BatchInput, BatchResponse, BatchResult
 from inhouse.client.models import Key, Problem, RunRequest, RunResponse
@@ -98,9 +98,9 @@ def _refused(error: InhouseError, alone: Scope) -> BatchResult:
     """What the error would have said to a request of that one input."""
     _, headers, body = render(error, alone)
     named = dict(headers)
-    wait = named.get(b"retry-after")
+    wait, call = named.get(b"retry-after"), named.get(b"x-inhouse-interaction-id")
     return BatchResult(
         error=msgspec.json.decode(body, type=Problem),
-        interaction_id=alone[CALL] if b"x-inhouse-interaction-id" in named else None,
+        interaction_id=None if call is None else call.decode(),
         retry_after=None if wait is None else int(wait),
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from inhouse.api.body import parse, parse_with
 from inhouse.api.problems import FieldError
-from inhouse.client.models import ChatRequest, Key, Tags
+from inhouse.client.models import ChatRequest, Key, Tags, User
 from inhouse.gateway.body import ChatBody
 from inhouse.gateway.chat import events_of
 from inhouse.gateway.entry import Outcome
@@ -25,7 +25,7 @@ class ChatHead(msgspec.Struct, kw_only=True, frozen=True):
 
     model: Key
     stream: bool | None = None
-    user: Key | None = None
+    user: User | None = None
     metadata: Tags | None = None
 
 

@@ -27,7 +27,7 @@ _OPENAI_TYPES = {
     409: "conflict_error",
     429: "rate_limit_error",
 }
-_PASSED_ON = (400, 404, 413, 422)
+_PASSED_ON = (400, 413, 422)
 _NEVER_ASKED = ("task-not-found", "record-failed")
 
 
@@ -91,8 +91,9 @@ def render(error: InhouseError, scope: Mapping[str, Any]) -> tuple[int, Headers,
         headers.append((b"retry-after", b"%d" % seconds))
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
-    if CALL in scope and _is_recorded(error):
-        headers.append((b"x-inhouse-interaction-id", scope[CALL].encode()))
+    call = error.interaction_id or scope.get(CALL)
+    if call and _is_recorded(error):
+        headers.append((b"x-inhouse-interaction-id", call.encode()))
     return status, headers, body
 
 
@@ -104,17 +105,17 @@ def _is_recorded(error: InhouseError) -> bool:
 def status_of(error: InhouseError) -> int:
     """The HTTP status of an error.
 
-    A backend's refusal of the request itself (400, 404, 413, 422) and its rate limit (429) are told
-    as they are, and so is a limit of ours on an upstream (429); everything else that a backend did
-    wrong is 502.
+    A backend's refusal of the request itself (400, 413, 422), its rate limit (429), and what a lone
+    one says of a model that it does not know (404) are told as they are, and so is a limit of ours
+    on an upstream (429); everything else that a backend did wrong is 502.
     """
     if isinstance(error, BackendError):
         if error.code == "upstream-limit":
             return HTTPStatus.TOO_MANY_REQUESTS
         if error.fatal and error.upstream_status in _PASSED_ON:
             return error.upstream_status
-        if error.upstream_status == HTTPStatus.TOO_MANY_REQUESTS:
-            return HTTPStatus.TOO_MANY_REQUESTS
+        if error.upstream_status in (HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS):
+            return error.upstream_status
     return error.status
 
 

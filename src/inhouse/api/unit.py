@@ -12,10 +12,11 @@ LONGEST_UNIT: Final = 256
 
 
 def unit_of(scope: Scope, otherwise: str | None) -> str | None:
-    """The header ``x-inhouse-unit``, else the field that OpenAI has for it. Raises FieldError."""
+    """The header ``x-inhouse-unit``, else the field that OpenAI has for it, unless that is "".
+    Raises FieldError."""
     unit = header(scope, b"x-inhouse-unit")
     if unit is None:
-        return otherwise
+        return otherwise or None
     with suppress(UnicodeDecodeError):  # else it is latin-1, as headers are
         unit = unit.encode("latin-1").decode()
     if not 1 <= len(unit) <= LONGEST_UNIT:

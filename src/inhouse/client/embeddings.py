@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from inhouse.client.models import Key
+from inhouse.client.models import Key, User
 
 
 class EmbeddingRequest(Struct, kw_only=True, frozen=True):
@@ -15,14 +15,14 @@ class EmbeddingRequest(Struct, kw_only=True, frozen=True):
     ``model``: ``embedded/<base>`` or ``<upstream>/<model>``. ``input``: a text, up to 2048 texts,
     or, for upstreams that take them, token ids or lists of them. ``encoding_format``: numbers, or
     base64 of little-endian float32. ``dimensions``: an own model has one length only. ``user``:
-    the unit of the call when the header ``x-inhouse-unit`` is absent.
+    the unit of the call when the header ``x-inhouse-unit`` is absent; "" is none.
     """
 
     model: Key
     input: str | list[str | int | list[int]]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1)] | None = None
-    user: Key | None = None
+    user: User | None = None
 
 
 class EmbeddingItem(Struct, kw_only=True, frozen=True):

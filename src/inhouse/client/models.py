@@ -17,6 +17,7 @@ Tags = Annotated[
     Meta(max_length=16, description="Up to 16 short pairs that are recorded with the call."),
 ]
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
+User = Annotated[str, Meta(max_length=256)]
 
 
 class RunRequest(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -87,16 +88,16 @@ class ChatRequest(Struct, kw_only=True, frozen=True):
     """The fields of OpenAI's chat request that Inhouse reads; an upstream gets the others as well.
 
     ``model``: ``task:<task>``, ``<task>@<n>``, ``<upstream>/<model>`` or ``embedded/<base>``.
-    ``user``: the unit of the call when the header ``x-inhouse-unit`` is absent. ``metadata``: its
-    tags. ``n``, ``tools`` and ``functions`` are refused when a task with a prompt of its own is
-    asked; a task that takes messages passes everything on.
+    ``user``: the unit of the call when the header ``x-inhouse-unit`` is absent; "" is none.
+    ``metadata``: its tags. ``n``, ``tools`` and ``functions`` are refused when a task with a prompt
+    of its own is asked; a task that takes messages passes everything on.
     """
 
     model: Key
     messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
-    user: Key | None = None
+    user: User | None = None
     metadata: Tags | None = None
     n: Annotated[int, Meta(ge=1)] | None = None
     tools: list[Any] | None = None

@@ -24,6 +24,7 @@ class InhouseError(Exception):
 
     ``code`` is a stable dotted name (documented in docs/reference/errors.md), ``message`` says what
     was wrong, ``hint`` what to do next, ``status`` the HTTP status, ``exit_code`` the CLI's.
+    ``interaction_id`` is the call that it ended, where that may be another one than the caller's.
     """
 
     status: ClassVar[int] = 500
@@ -35,6 +36,7 @@ class InhouseError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.hint = hint
+        self.interaction_id: str | None = None
 
 
 class Invalid(InhouseError):

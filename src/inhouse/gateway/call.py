@@ -95,7 +95,15 @@ class Gateway:
             return await self._run(call, plan, text)
         tags = None if call.tags is None else tuple(sorted(call.tags.items()))
         key = (plan.spec.revision, plan.chosen, text, call.task, call.key, call.subject, tags)
-        return await self._coalescing.run(key, lambda: self._run(call, plan, text))
+        return await self._coalescing.run(key, lambda: self._run_for_all(call, plan, text))
+
+    async def _run_for_all(self, call: Call, plan: Plan, text: str) -> Outcome:
+        """The same for identical calls: an error names the one that is recorded."""
+        try:
+            return await self._run(call, plan, text)
+        except InhouseError as error:
+            error.interaction_id = call.interaction_id
+            raise
 
     async def _run(self, call: Call, plan: Plan, text: str) -> Outcome:
         spec = plan.spec

@@ -38,12 +38,13 @@ def spelt_out(body: ChatBody, task: TaskSpec | None) -> Question:
     return Question(task=task, options=options)
 
 
-def usage_of_stream(body: ChatBody, reply: Reply) -> Usage:
-    """What a stream used up. Where its token counts never came (the caller hung up, it broke off,
-    the upstream tells none), about what its texts amount to: a budget must not depend on that."""
+def usage_of_chat(body: ChatBody, reply: Reply) -> Usage:
+    """What a chat used up. Where its token counts never came (the upstream tells none, a stream
+    broke off), about what its texts amount to: a budget must not depend on that."""
     if reply.usage != Usage():
         return reply.usage
-    asked = (text_of(message.get("content")) for message in body.decoded()["messages"])
+    messages = msgspec.json.decode(body.fields["messages"])
+    asked = (text_of(message.get("content")) for message in messages)
     return Usage(
         input_tokens=sum(map(count_pieces, asked)), output_tokens=count_pieces(reply.content)
     )

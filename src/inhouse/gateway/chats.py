@@ -16,7 +16,7 @@ from inhouse.gateway.chat import (
     passed_on,
     recorded_reply,
     spelt_out,
-    usage_of_stream,
+    usage_of_chat,
 )
 from inhouse.gateway.entry import ChatCall, ChatOutcome
 from inhouse.gateway.fallback import AllFailed, Chain
@@ -25,6 +25,7 @@ from inhouse.gateway.shadow import Copied
 from inhouse.gateway.stream import ChatStream, WholeReply
 from inhouse.gateway.trace import Trace
 from inhouse.inference.base import Backend, Question, Reply, ReplyStream, Streaming, Usage
+from inhouse.inference.upstream_chat import chunks_of
 from inhouse.interactions.outcomes import is_bad
 from inhouse.interactions.record import InteractionRecord, Status
 
@@ -73,7 +74,7 @@ class Chats:
         async def ask(reference: str) -> tuple[Backend, Reply]:
             backend = await self._gateway.backend(reference)
             reply = await backend.answer(turn.question_for(backend))
-            turn.trace.note_usage(backend, reply.usage)
+            turn.trace.note_usage(backend, usage_of_chat(call.body, reply))
             return backend, reply
 
         try:
@@ -96,7 +97,7 @@ class Chats:
         async def ask(reference: str, copy: Trace) -> Copied:
             backend = await self._gateway.open_backend(reference)
             reply = await backend.answer(turn.question_for(backend))
-            copy.note_usage(backend, reply.usage)
+            copy.note_usage(backend, usage_of_chat(turn.call.body, reply))
             return Copied(recorded_reply(reply), backend.hosting)
 
         shadows.copy(plan.spec, turn.trace, ask, bad=bad)
@@ -127,7 +128,7 @@ class Chats:
             if backend is None:
                 return
             reply = stream.reply()
-            turn.trace.note_usage(backend, usage_of_stream(turn.call.body, reply))
+            turn.trace.note_usage(backend, usage_of_chat(turn.call.body, reply))
             turn.chain.report(backend.reference, error)
             if error is not None:
                 self._ledger.close_failed(turn.trace, error)
@@ -189,6 +190,8 @@ class Chats:
         )
 
     def _completion(self, turn: _Turn, backend: Backend, reply: Reply) -> bytes:
+        if reply.body is not None:
+            return msgspec.json.encode(reply.body)
         call, at = turn.call, turn.trace.created_at
         return completion_of(reply.content, backend.reference, call.interaction_id, at, reply.usage)
 
@@ -197,9 +200,14 @@ class Chats:
 
     def _events(self, turn: _Turn, reference: str, reply: Reply) -> list[bytes]:
         call = turn.call
-        usage = reply.usage if call.body.wants_usage() else None
+        counts = call.body.wants_usage()
+        if reply.body is not None:
+            usage = reply.body.get("usage") if counts else None
+            return [chunks_of({**reply.body, "usage": usage})]
         at = turn.trace.created_at
-        return events_of(reply.content, reference, call.interaction_id, at, usage)
+        return events_of(
+            reply.content, reference, call.interaction_id, at, reply.usage if counts else None
+        )
 
     def _stand_in_text(self, turn: _Turn) -> str:
         value = None if turn.plan is None else turn.plan.spec.on_failure

@@ -177,7 +177,7 @@ class UpstreamBackend:
                 body = encode(formed(fields, spec, schema, form))
                 return (await self._wire.post(CHAT, body)).body
             except BackendError as error:
-                if form is Form.WORDS or not is_refusal(error):
+                if form is Form.WORDS or not is_refusal(error, self.reference):
                     raise
                 self._forms.refuse(spec, form)
 

@@ -48,7 +48,7 @@ class Delta(msgspec.Struct, gc=False):
 
 
 class ChunkChoice(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int | None = 0
     delta: Delta | None = None
     finish_reason: Any = None
 

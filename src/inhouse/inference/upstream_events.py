@@ -156,7 +156,8 @@ class Said:
     def __init__(self) -> None:
         self._content: list[str] = []
         self._refusal: list[str] = []
-        self._calls: dict[int, _Call] = {}
+        self._calls: list[_Call] = []
+        self._at: dict[int | None, _Call] = {}
         self._room = KEPT_CHARACTERS
         self._usage: Any = None
         self._model: Any = None
@@ -175,7 +176,7 @@ class Said:
         for choice in chunk.choices:
             if choice.finish_reason:
                 self.ended = True
-            if choice.delta is not None and choice.index == 0:
+            if choice.delta is not None and not choice.index:
                 self._take(choice.delta)
 
     def reply(self, model: str) -> Reply:
@@ -190,7 +191,7 @@ class Said:
         message = {
             "role": "assistant",
             "content": "".join(self._content) or None,
-            "tool_calls": [self._calls[index].whole() for index in sorted(self._calls)],
+            "tool_calls": [call.whole() for call in self._calls],
         }
         return {"choices": [{"index": 0, "message": message}]}
 
@@ -209,12 +210,16 @@ class Said:
             self._room -= len(text)
 
     def _join(self, call: dict[str, Any]) -> None:
-        """Id and name come once, the arguments in pieces."""
-        index, function = call.get("index", 0), call.get("function")
-        if not isinstance(index, int) or not isinstance(function, dict):
+        """Id and name come once, the arguments in pieces. Some servers number no calls, or all the
+        same: another id with a name starts another call."""
+        index, function, own = call.get("index"), call.get("function"), call.get("id")
+        if not isinstance(index, int | None) or not isinstance(function, dict) or self._room <= 0:
             return
-        known = self._calls.setdefault(index, _Call()) if self._room > 0 else _Call()
-        known.id = known.id or call.get("id")
+        known = self._at.get(index)
+        if known is None or (own and known.id and own != known.id and function.get("name")):
+            known = self._at[index] = _Call()
+            self._calls.append(known)
+        known.id = known.id or own
         known.name = known.name or function.get("name")
         if isinstance(arguments := function.get("arguments"), str):
             self._keep(known.arguments, arguments)

@@ -77,9 +77,14 @@ def formed(
     return {**fields, **asked, "messages": _spelled(fields["messages"], spec)}
 
 
-def is_refusal(error: BackendError) -> bool:
-    """Whether an upstream says that it does not take the form."""
-    return error.upstream_status in _REFUSALS and bool(_NAMED.search(error.message))
+def is_refusal(error: BackendError, reference: str) -> bool:
+    """Whether an upstream says that it does not take the form. The name of its model, which may say
+    ``json-mode`` itself, tells nothing."""
+    if error.upstream_status not in _REFUSALS:
+        return False
+    model = re.escape(reference.partition("/")[2])
+    said = re.sub(rf"(?<![\w-]){model}(?![\w-])", "", error.message.removeprefix(reference))
+    return bool(_NAMED.search(said))
 
 
 def _spelled(messages: Sequence[Message], spec: TaskSpec) -> list[Message]:

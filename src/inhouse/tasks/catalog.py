@@ -205,6 +205,8 @@ def _score(keys: Mapping[str, Any]) -> dict[str, Any]:
     levels = tuple(sorted(keys.get("levels", {}).items(), key=lambda level: level[1]))
     if any(not low <= value <= high for _, value in levels):
         raise Invalid("levels: every value lies in the range", code="settings")
+    if len({value for _, value in levels}) < len(levels):
+        raise Invalid("levels: every value is there once", code="settings")
     return {"low": float(low), "high": float(high), "levels": levels}
 
 

@@ -34,7 +34,8 @@ def render(spec: TaskSpec, text: str) -> str:
 
     The template sees ``input``, ``labels``, ``low``, ``high``, ``levels``, ``answer`` (what a valid
     answer is, in words) and ``schema`` (JSON Schema of what a model is to say, as JSON; "" for
-    kinds that are answered in words). Raises Invalid (code ``prompt``) when it uses anything else.
+    kinds that are answered in words). Raises Invalid (code ``prompt``) when it fails, as it
+    does with anything else.
     """
     schema = response_schema(spec)
     try:
@@ -47,7 +48,7 @@ def render(spec: TaskSpec, text: str) -> str:
             answer=describe(spec),
             schema="" if schema is None else msgspec.json.encode(schema).decode(),
         )
-    except TemplateError as error:
+    except Exception as error:  # noqa: BLE001 a template is a program of the operator's
         raise Invalid(f"prompt of task {spec.name}: {error}", code="prompt") from None
 
 

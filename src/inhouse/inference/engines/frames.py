@@ -10,10 +10,16 @@ import msgspec
 _LENGTH_BYTES = 4
 
 
+def frame_of(message: Mapping[str, Any]) -> bytes:
+    """One message as it is written. Raises TypeError, OverflowError and RecursionError for what
+    msgpack does not hold."""
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+
+
 def write_frame(stream: BinaryIO, message: Mapping[str, Any]) -> None:
     """Write one message and flush. Raises OSError when nobody reads any more."""
-    body = msgspec.msgpack.encode(message)
-    stream.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+    stream.write(frame_of(message))
     stream.flush()
 
 

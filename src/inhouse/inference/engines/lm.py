@@ -25,6 +25,7 @@ from inhouse.inference.engines.calibration import CONTENT_FREE, Calibration, Cal
 from inhouse.inference.engines.children import command, require
 from inhouse.inference.engines.lm_decide import Priors, judged, scoring
 from inhouse.inference.engines.lm_form import form_of, room_of, said
+from inhouse.inference.engines.lm_options import options_of
 from inhouse.inference.engines.lm_process import Found, LmProcess
 from inhouse.inference.questions import FreeQuestion
 from inhouse.tasks.outputs import from_probabilities
@@ -36,7 +37,6 @@ _WEIGHTS = "model.safetensors"
 _LONGEST_PAUSE_S = 30.0
 _PROBES = ("N/A", "The")
 _DECIDED_AT_ONCE = 2
-_REFUSED = ("functions", "logprobs", "tools")
 
 
 class EmbeddedLM:
@@ -162,15 +162,9 @@ class EmbeddedLM:
         await asyncio.to_thread(self._end)
 
     async def _chat(self, question: Question) -> Reply:
-        options, spec = dict(question.options), question.task
-        options.pop("messages", None)
+        options, spec = options_of(self._reference, question.options), question.task
         if spec is not None:
             options.setdefault("max_tokens", room_of(spec))
-        refused = [name for name in _REFUSED if options.get(name)]
-        if options.get("n", 1) != 1 or refused:
-            raise BackendError(
-                f"{self._reference} cannot do {', '.join(refused) or 'n > 1'}", code="unsupported"
-            )
         form = form_of(question)
         request = {"messages": _messages(question), "options": options, "form": form}
         found = await asyncio.wrap_future(await self._submit({"op": "chat", **request}))
@@ -288,21 +282,30 @@ def _plain(message: Message | Mapping[str, Any]) -> dict[str, str]:
             raise BackendError("the embedded model knows no tools", code="unsupported")
         message = Message(message["role"], message.get("content"))
     content = message.content or ""
-    if isinstance(content, str):
-        return {"role": message.role, "content": content}
-    if any(part.get("type") != "text" for part in content):
+    texts = [content] if isinstance(content, str) else list(map(_text, _parts(content)))
+    return {"role": message.role, "content": "\n".join(texts)}
+
+
+def _parts(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else [content]
+
+
+def _text(part: Any) -> str:
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
+    if not isinstance(text, str):
         raise BackendError("the embedded model reads text only", code="unsupported")
-    return {"role": message.role, "content": "\n".join(part["text"] for part in content)}
+    return text
 
 
 def _completion(reference: str, found: Found, usage: Usage) -> dict[str, Any]:
-    message = {"role": "assistant", "content": found["content"]}
+    message = {"role": "assistant", "content": found["content"], "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None}
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": reference,
-        "choices": [{"index": 0, "message": message, "finish_reason": found["finish_reason"]}],
+        "choices": [{**choice, "finish_reason": found["finish_reason"]}],
         "usage": {
             "prompt_tokens": usage.input_tokens,
             "completion_tokens": usage.output_tokens,

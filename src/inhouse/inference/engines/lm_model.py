@@ -22,6 +22,7 @@ from inhouse.inference.engines.lm_grammar import Constraint, Grammars, Ungrammat
 _PREFIXES = 8
 _MAX_TOKENS = 256
 _SEEDS = 2**63
+_COLD = 1e-3
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -306,9 +307,9 @@ class Draw:
             self._random.manual_seed(int(seed) % _SEEDS)
 
     def token(self, logits: Any) -> int:
-        """The likeliest token at temperature 0, else one drawn from the likeliest that together
-        have ``top_p`` of the probability."""
-        if self._temperature == 0.0:
+        """The likeliest token at temperature 0 or near it, else one drawn from the likeliest that
+        together have ``top_p`` of the probability."""
+        if self._temperature < _COLD:
             return int(logits.argmax())
         shares, tokens = (logits / self._temperature).softmax(-1).sort(descending=True)
         shares[(shares.cumsum(0) - shares) >= self._top_p] = 0.0

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from inhouse.core.errors import BackendError
 from inhouse.inference.engines.children import environment
-from inhouse.inference.engines.frames import read_frame, write_frame
+from inhouse.inference.engines.frames import frame_of, read_frame
 
 _TAIL_LINES = 20
 _GRACE_S = 3.0
@@ -42,7 +42,7 @@ class LmProcess:
         self._numbers = itertools.count(1)
         self._pending: dict[int, Future[Found]] = {}
         self._guard = threading.Lock()
-        self._outbox: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._errors: deque[str] = deque(maxlen=_TAIL_LINES)
         self._closing = False
         self._ended = False
@@ -61,14 +61,15 @@ class LmProcess:
 
     def submit(self, request: Mapping[str, Any]) -> Future[Found]:
         """Send a request. The Future holds the child's answer or a BackendError; cancelling it
-        tells the child to drop the request."""
+        tells the child to drop the request. Raises BackendError: ``unsupported`` for a request that
+        holds a number of more than 64 bits or no end of levels."""
         future: Future[Found] = Future()
         with self._guard:
             if not self.alive:
                 raise self._reason()
             number = next(self._numbers)
+            self._outbox.put(_frame({**request, "id": number}))
             self._pending[number] = future
-            self._outbox.put({**request, "id": number})
         future.add_done_callback(lambda done: self._drop(number) if done.cancelled() else None)
         return future
 
@@ -92,13 +93,14 @@ class LmProcess:
     def _drop(self, number: int) -> None:
         with self._guard:
             if self._pending.pop(number, None) is not None:
-                self._outbox.put({"op": "cancel", "id": number})
+                self._outbox.put(_frame({"op": "cancel", "id": number}))
 
     def _write(self) -> None:
         stream = cast("BinaryIO", self._child.stdin)
         with suppress(OSError):
-            while (message := self._outbox.get()) is not None:
-                write_frame(stream, message)
+            while (frame := self._outbox.get()) is not None:
+                stream.write(frame)
+                stream.flush()
         with suppress(OSError):
             stream.close()
 
@@ -137,6 +139,15 @@ class LmProcess:
             code="engine-crashed",
             retryable=True,
         )
+
+
+def _frame(message: Mapping[str, Any]) -> bytes:
+    try:
+        return frame_of(message)
+    except (OverflowError, RecursionError) as error:
+        raise BackendError(
+            f"the question cannot be told to the model ({error})", code="unsupported", fatal=True
+        ) from None
 
 
 def _settle(future: Future[Found], reply: Mapping[str, Any]) -> None:
