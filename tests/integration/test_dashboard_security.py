@@ -293,5 +293,7 @@ def test_static_files_are_kept_for_good_and_named_by_content(guarded: Guarded) -
         answer = visitor.get(path)
         assert (answer.status, "immutable" in answer.headers["cache-control"]) == (200, True)
         assert visitor.get(path, if_none_match=answer.headers["etag"]).status == 304
+    icon = visitor.get("/favicon.ico")
+    assert (icon.status, icon.headers["location"] in paths) == (307, True)
     assert visitor.get("/static/000000000000/app.css").status == 404
     assert visitor.get("/static/..%2f..%2f/shell.py").status == 404

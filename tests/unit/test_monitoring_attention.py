@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -238,8 +239,6 @@ def test_a_job_that_failed_until_it_succeeds(
 
 
 def test_budgets_of_the_day(sqlite_database: Database, clock: FrozenClock, server: Server) -> None:
-    from dataclasses import replace
-
     limits = LimitSettings(requests_per_day=10, warn_at=0.8)
     server = replace(server, limits=limits)
     with sqlite_database.write() as unit:
@@ -274,26 +273,46 @@ def test_budgets_of_the_day(sqlite_database: Database, clock: FrozenClock, serve
 
 
 def test_drift_is_what_the_newest_look_says(
-    sqlite_database: Database, clock: FrozenClock, look: Look
+    sqlite_database: Database, clock: FrozenClock, server: Server
 ) -> None:
-    def measured(drifted: bool) -> None:
-        clock.advance(60)
-        row = {"task": "tone", "reference": "tone@1", "calls": 500, "inputs": 0.31, "outputs": None}
-        with sqlite_database.write() as unit:
-            unit.execute(
-                insert(table_of(Drift)).values(
-                    id=new_id(), drifted=drifted, detail={}, created_at=clock.now(), **row
-                )
-            )
+    begun = "the first 300 calls that up/a answered"
+    beside = {"tone@1": "300 of its training examples", "up/a": begun}
 
-    measured(False)
+    def measured(*references: str) -> None:
+        clock.advance(60)
+        with sqlite_database.write() as unit:
+            for name, against in beside.items():
+                row = {"task": "tone", "reference": name, "calls": 500, "inputs": 0.31}
+                row |= {"detail": {"inputs": {"against": against}}, "outputs": None}
+                row |= {"id": new_id(), "drifted": name in references, "created_at": clock.now()}
+                unit.execute(insert(table_of(Drift)).values(row))
+
+    def look(**route: object) -> list[str]:
+        moved = replace(server.routes["tone"], **route)  # type: ignore[arg-type]
+        with sqlite_database.read() as unit:
+            told = attention.concerns(
+                unit, replace(server, routes={"tone": moved}), [], now=clock.now()
+            )
+        assert {(one.code, one.about) for one in told} <= {(Code.DRIFT, "tone")}
+        return [one.text for one in told]
+
+    of_own = (
+        "Of 500 calls, inputs are 0.31 away from 300 of its training examples. "
+        "Corrections and a new training run help."
+    )
+    of_general = (
+        f"Of 500 calls, inputs are 0.31 away from {begun}. "
+        "Corrections show whether its answers are still right."
+    )
+    measured()
     assert look() == []
-    measured(True)
-    (found,) = look()
-    assert (found.code, found.about) == (Code.DRIFT, "tone")
-    assert "inputs are 0.31 away" in found.text
-    measured(False)
-    assert look() == []
+    measured("tone@1", "up/a")
+    assert look() == [of_general]
+    assert look(candidate="tone@1", weight_bp=FULL_BP) == [of_own]
+    assert look(pin="tone@1") == [of_own]
+    measured("tone@1")
+    assert look() == look(candidate="tone@1") == []
+    assert look(candidate="tone@1", weight_bp=100) == [of_own]
 
 
 def test_a_chain_is_dead_when_all_of_it_is(clock: FrozenClock, server: Server, look: Look) -> None:

@@ -196,6 +196,7 @@ def test_an_empty_report_says_so(sqlite_database: Database, clock: FrozenClock) 
     found = _document(sqlite_database, clock)
     assert "No call of a task was answered" in as_html(found)
     assert as_markdown(found).startswith("# Independence: unknown\n")
+    assert as_markdown(found).endswith(" by Inhouse.\n")
     assert chart_of(found.past) is None
 
 

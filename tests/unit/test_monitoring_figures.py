@@ -145,9 +145,15 @@ def test_what_each_model_came_to(database: Database, clock: FrozenClock) -> None
 def test_a_model_that_never_answered_has_figures_too(
     sqlite_database: Database, clock: FrozenClock
 ) -> None:
+    asked = [{"reference": "mood@9", "ok": False, "code": "x", "latency_ms": 1.0}]
+    nobody = {"status": "failed", "reference": None, "hosting": None, "output": None}
     with sqlite_database.write() as unit:
+        _register(unit, clock)
         _calls(unit, clock, 4, **_rescued("up/large", "mood@1"))
+        _calls(unit, clock, 9, **nobody, attempts=asked, latency_ms=5_000.0)
     found = {one.reference: one for one in _figures(sqlite_database, clock).models}
+    assert [*found] == ["up/large", "mood@1"]
+    assert _figures(sqlite_database, clock).total.p50_ms == pytest.approx(10.0, rel=0.12)
     assert found["mood@1"].traffic.calls == 0
     assert found["mood@1"].cost_per_call is None
     assert found["mood@1"].success is not None

@@ -83,10 +83,21 @@ def test_only_the_steps_of_the_table_are_allowed() -> None:
 def test_a_step_is_taken_when_all_its_conditions_are_met() -> None:
     decision = decide(PLAN, RAMPING, READY)
     assert (decision.kind, decision.step, decision.weight_bp) == (Kind.ADVANCE, 3, 6000)
-    assert "100 of 50 outcomes of the candidate at this step" in decision.reasons
+    assert "100 outcomes of the candidate at this step, at least 50" in decision.reasons
     assert decision.evidence["certificate"] == 25.0
     last = decide(PLAN, RAMPING._replace(step=6), READY)
     assert (last.kind, last.state, last.weight_bp) == (Kind.BAKE, RolloutState.BAKING, 9500)
+
+
+def test_reasons_leave_out_what_asks_for_nothing_and_write_numbers_out() -> None:
+    plan = Plan(dwell_s=0.0, step_outcomes=0)
+    ready = READY._replace(certificate=1046.2, fresh=0.0000012)
+    assert decide(plan, RAMPING, ready).reasons[:2] == (
+        "evidence that the candidate is not worse by more than the margin: 1,046, at least 20",
+        "no sign of fresh harm: under 0.001, must stay below 0.7",
+    )
+    harm = decide(PLAN, RAMPING, READY._replace(harm=3e9)).reasons
+    assert harm == ("the candidate is worse than the incumbent: evidence over 1,000,000, limit 20",)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from inhouse.client.control import Answer
 
 class Traffic(Answer):
     """Calls with something in common. ``answered``: by a model. Latencies in milliseconds are
-    within 12 % of the true ones, null without a call; ``cost`` is in the currency of the declared
-    prices."""
+    those of answered calls, within 12 % of the true ones, null without one; ``cost`` is in the
+    currency of the declared prices."""
 
     calls: int
     answered: int

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from inhouse.core.errors import NotFound
 from inhouse.dashboard.security import HEADERS
@@ -18,6 +18,8 @@ from inhouse.dashboard.security import HEADERS
 router = APIRouter()
 _FOLDER: Final = Path(__file__).parent / "static"
 _FOREVER: Final = "public, max-age=31536000, immutable"
+_A_DAY: Final = "public, max-age=86400"
+_ICON: Final = "house.svg"
 _DIGITS: Final = 12
 
 
@@ -55,6 +57,12 @@ async def static(digest: str, name: str, request: Request) -> Response:
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(asset.content, media_type=asset.kind, headers=headers)
+
+
+@router.get("/favicon.ico")
+async def favicon() -> Response:
+    """The icon of the pages, for what is no page: a browser asks for it beside JSON."""
+    return RedirectResponse(static_url(_ICON), headers={**HEADERS, "cache-control": _A_DAY})
 
 
 def _read(path: Path) -> Asset:

@@ -78,7 +78,7 @@ def of_stored(
         *stored.training(unit),
         *stored.jobs(unit, now),
         *stored.gates(unit),
-        *stored.drifts(unit),
+        *stored.drifts(unit, server.routes),
         *stored.pause(unit),
         *server.also(unit),
     ]

@@ -27,6 +27,7 @@ from inhouse.interactions.tables import Interaction
 from inhouse.monitoring import traffic
 from inhouse.monitoring.queries import Window
 from inhouse.monitoring.traffic import NO_CALLS, Traffic
+from inhouse.registry import routes, versions
 from inhouse.tasks import outputs
 from inhouse.tasks.scoring import item_score, task_score
 from inhouse.tasks.spec import TaskSpec
@@ -85,7 +86,8 @@ class ModelFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFigures:
-    """A task in the whole hours ``[since, until)``; ``models`` by answered calls, most first.
+    """A task in the whole hours ``[since, until)``; ``models`` by answered calls, most first. One
+    that answered nothing is told of only if it is a version of the task or on its route or chain.
 
     ``looked_at``: calls that ``success`` was counted in; ``is_complete``: whether those are all of
     the window. Forced, imported and shadow calls are in none of it.
@@ -109,7 +111,9 @@ def figures(unit: ReadUnit, spec: TaskSpec, window: Window) -> TaskFigures:
     success, looked_at = _successes(unit, spec, window)
     scores = {kind: _scores(unit, spec, window, kind) for kind in TARGETS}
     answered = {one.reference: one for one in found.references}
-    told = dict.fromkeys([*answered, *success, *(name for by in scores.values() for name in by)])
+    asked = dict.fromkeys([*success, *(name for by in scores.values() for name in by)])
+    known = _known(unit, spec) if asked.keys() - answered.keys() else set()
+    told = dict.fromkeys([*answered, *(name for name in asked if name in known)])
     hosts = {one.reference: one.hosting for one in found.references}
     models = [
         ModelFigures(
@@ -132,6 +136,14 @@ def figures(unit: ReadUnit, spec: TaskSpec, window: Window) -> TaskFigures:
         looked_at=looked_at,
         is_complete=looked_at < NEWEST_CALLS,
     )
+
+
+def _known(unit: ReadUnit, spec: TaskSpec) -> set[str]:
+    """Models that may answer the task; a caller may ask for any other name, and get nothing."""
+    route = routes.current(unit, spec.name)
+    on_route = () if route is None else (route.incumbent, route.candidate, route.pin, *route.chain)
+    own = (version.reference for version in versions.list_versions(unit, spec.name))
+    return {name for name in (*spec.chain, *on_route, *own) if name}
 
 
 def _successes(unit: ReadUnit, spec: TaskSpec, window: Window) -> tuple[dict[str, Success], int]:

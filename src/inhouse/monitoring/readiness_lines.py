@@ -149,7 +149,8 @@ def truths(unit: ReadUnit, spec: TaskSpec) -> Line:
         state=State.OK if enough else State.NOT_YET,
         value=calls + imported,
         bar=LEAST_TRUTHS,
-        words=f"{calls:,} calls corrected or with an outcome, {imported:,} imported examples; "
+        words=f"{calls:,} {'call' if calls == 1 else 'calls'} corrected or with an outcome, "
+        f"{imported:,} imported {'example' if imported == 1 else 'examples'}; "
         f"at least {LEAST_TRUTHS} in all",
         next="" if enough else "correct answers (inhouse feedback add), or import examples",
     )

@@ -175,5 +175,6 @@ _environment: Final = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     auto_reload=False,
+    keep_trailing_newline=True,
 )
 _environment.filters.update(number=_number, money=_money, cell=_cell)

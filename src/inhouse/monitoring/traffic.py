@@ -20,8 +20,9 @@ _ANSWERED = "answered"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """Calls with something in common. ``answered``: by a model; the others failed, or got the
-    task's ``on_failure`` value. Latencies in milliseconds are within 12 % of the true ones, None
-    without a call; ``cost`` is the sum in the currency of the declared prices."""
+    task's ``on_failure`` value. Latencies in milliseconds are those of answered calls, within 12 %
+    of the true ones, None without one; ``cost`` is the sum in the currency of the declared
+    prices."""
 
     calls: int
     answered: int
@@ -89,7 +90,8 @@ def _by(rows: Sequence[Sums]) -> list[AnsweredBy]:
 def _add(rows: Sequence[Sums]) -> Traffic:
     buckets: Counter[int] = Counter()
     for row in rows:
-        buckets[row.bucket] += row.calls
+        if row.status == _ANSWERED:
+            buckets[row.bucket] += row.calls
     return Traffic(
         calls=sum(row.calls for row in rows),
         answered=sum(row.calls for row in rows if row.status == _ANSWERED),

@@ -46,32 +46,41 @@ class Check(NamedTuple):
     @property
     def words(self) -> str:
         """The condition in plain words."""
-        return _WORDS[self.name].format(value=self.value, needed=self.needed)
+        found, limit = _figure(self.value), _figure(self.needed)
+        return _WORDS[self.name].format(
+            value=self.value, needed=self.needed, found=found, limit=limit
+        )
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks for anything: at least 0 calls or seconds are always there."""
+        return self.needed > 0 or self.name not in _WAITS
 
 
+_WAITS: Final = ("outcomes", "dwell", "bake")
 _WORDS: Final = {
-    "outcomes": "{value:.0f} of {needed:.0f} outcomes of the candidate at this step",
-    "dwell": "{value:.0f} of {needed:.0f} seconds at this step",
-    "bake": "{value:.0f} of {needed:.0f} seconds of the bake period",
+    "outcomes": "{value:,.0f} outcomes of the candidate at this step, at least {needed:,.0f}",
+    "dwell": "{value:,.0f} seconds at this step, at least {needed:,.0f}",
+    "bake": "{value:,.0f} seconds of the bake period, at least {needed:,.0f}",
     "certificate": "evidence that the candidate is not worse by more than the margin: "
-    "{value:.3g} of {needed:.3g}",
-    "calm": "no sign of fresh harm: {value:.3g}, must stay below {needed:.3g}",
+    "{found}, at least {limit}",
+    "calm": "no sign of fresh harm: {found}, must stay below {limit}",
     "min_success": "failed calls of the candidate: {value:.1%}, at most {needed:.1%}",
     "max_p95_s": "calls of the candidate over the time limit: {value:.1%}, at most {needed:.1%}",
     "min_score": "mean error of the candidate: {value:.3f}, at most {needed:.3f}",
     "min_success certified": "evidence that success is above its minimum: "
-    "{value:.3g} of {needed:.3g}",
-    "max_p95_s certified": "evidence that p95 is below its maximum: {value:.3g} of {needed:.3g}",
+    "{found}, at least {limit}",
+    "max_p95_s certified": "evidence that p95 is below its maximum: {found}, at least {limit}",
     "min_score certified": "evidence that the score is above its minimum: "
-    "{value:.3g} of {needed:.3g}",
-    "harm": "the candidate is worse than the incumbent: evidence {value:.3g}, limit {needed:.3g}",
-    "mismatch": "calls do not fall to the arms as the weights say: evidence {value:.3g}, "
-    "limit {needed:.3g}; something loses or moves calls of one arm",
-    "horizon": "no verdict after {value:.0f} outcomes (horizon {needed:.0f}); "
+    "{found}, at least {limit}",
+    "harm": "the candidate is worse than the incumbent: evidence {found}, limit {limit}",
+    "mismatch": "calls do not fall to the arms as the weights say: evidence {found}, "
+    "limit {limit}; something loses or moves calls of one arm",
+    "horizon": "no verdict after {value:,.0f} outcomes (horizon {needed:,.0f}); "
     "what is not certain is not shipped",
-    "time": "no verdict after {value:.0f} seconds (limit {needed:.0f}); "
+    "time": "no verdict after {value:,.0f} seconds (limit {needed:,.0f}); "
     "what is not certain is not shipped",
-    "shadow": "no verdict after {value:.0f} inputs of the shadow (most {needed:.0f}); "
+    "shadow": "no verdict after {value:,.0f} inputs of the shadow (most {needed:,.0f}); "
     "what is not certain is not shipped",
     "newer": "a newer candidate waits; traffic goes back to the incumbent before it starts",
     "moved": "somebody moved the route: it is at revision {value:.0f}, the rollout left it at "
@@ -79,6 +88,15 @@ _WORDS: Final = {
     "unfit": "the candidate may not answer the task any more: it was rejected or archived, or the "
     "task was changed",
 }
+
+
+def _figure(value: float) -> str:
+    """Evidence without exponents: 0.41, 12.3, 1,234."""
+    if value >= 1e6:
+        return "over 1,000,000"
+    if 0.0 < value < 0.001:
+        return "under 0.001"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 class Standing(NamedTuple):
@@ -116,7 +134,7 @@ class Decision(NamedTuple):
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why, in plain words: what decided, or what is still missing."""
-        return tuple(check.words for check in self.because or self.missing)
+        return tuple(check.words for check in self.because or self.missing if check.asks)
 
     @property
     def missing(self) -> tuple[Check, ...]:
