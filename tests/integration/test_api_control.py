@@ -24,6 +24,9 @@ from inhouse.training import runs
 NOWHERE = "01a1fc81-377b-7e39-ae5c-ea490c74ea49"
 """An id that nothing has."""
 
+TYPO = {"candidate": "locl/tpyo", "reason": "x"}
+"""To send traffic to a model of an upstream that is not declared."""
+
 OPEN = {"/healthz", "/readyz"}
 
 
@@ -313,6 +316,15 @@ def test_evaluations_and_independence(app: App, server: ServerHandle, client: Cl
         ("POST", "/v1/routes/sentiment", {"weight": 101, "reason": "x"}, 422, "invalid-field"),
         ("POST", "/v1/routes/sentiment", {"weight": 1, "reason": "x"}, 422, "weight"),
         ("POST", "/v1/routes/sentiment", {"weight": 1, "reason": ""}, 422, "invalid-field"),
+        ("POST", "/v1/routes/sentiment", TYPO | {"weight": 100}, 422, "reference"),
+        ("POST", "/v1/rollouts", TYPO | {"task": "sentiment"}, 422, "reference"),
+        (
+            "POST",
+            "/v1/experiments",
+            {"task": "sentiment", "a": "local/a", "b": "locl/b", "horizon": 400, "reason": "x"},
+            422,
+            "reference",
+        ),
         ("POST", "/v1/tasks", {}, 405, "method-not-allowed"),
         ("GET", "/v1/tasks/", None, 404, "no-such-path"),
     ],

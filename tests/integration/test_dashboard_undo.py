@@ -70,6 +70,17 @@ def test_a_share_goes_back_to_what_it_was(place: Place) -> None:
     assert after.revision == before.revision + 2
 
 
+def test_no_share_goes_to_an_upstream_that_is_not_declared(place: Place) -> None:
+    refused = weigh(place, "10", candidate="ups/b")
+    assert (refused.status, "eclared: up" in refused.text) == (422, True)
+    token = place.operator.token("/rollouts/new?task=tone")
+    fields = {"csrf": token, "task": "tone", "candidate": "ups/b", "reason": "try"}
+    refused = place.operator.post("/rollouts/new", fields)
+    assert (refused.status, "eclared: up" in refused.text) == (422, True)
+    with place.app.database.read() as unit:
+        assert routes.current(unit, "tone") is None
+
+
 def test_an_undo_is_refused_once_the_route_moved(place: Place) -> None:
     weigh(place, "10")
     offer = offered(place.operator, weigh(place, "20"))

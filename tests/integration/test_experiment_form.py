@@ -136,6 +136,9 @@ def test_a_reference_that_may_not_answer_is_told_above(place: Place) -> None:
     status, text = place.send(b="tone@9")
     assert (status, faults(text)) == (404, {})
     assert "It did not start." in text
+    status, text = place.send(b="ups/small")
+    assert (status, faults(text)) == (422, {})
+    assert "eclared: up" in text
     assert place.send(task="nothing")[0] == 404
     assert place.running() is None
 

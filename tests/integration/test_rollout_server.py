@@ -17,6 +17,8 @@ from inhouse.api.serve import ServerHandle, serve_in_thread
 from inhouse.bootstrap import App, bootstrap
 from inhouse.cli.main import app as cli
 from inhouse.client.sync import Client
+from inhouse.core.errors import Invalid
+from inhouse.registry import routes
 from inhouse.settings import load_settings
 from inhouse.testing.upstream_server import ScriptedUpstream
 
@@ -38,6 +40,7 @@ dwell_s = 0
 guardrails = ["success"]
 """
 SAID = {"reason": "because"}
+HORIZON = ("--horizon", "5000", "--reason", "try")
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +140,21 @@ def test_people_steer_over_http_and_by_command(app: App, http: httpx.Client) -> 
     again = run("start", "sentiment", "--to", "local/broken", "--json")
     assert again["decisions"][0]["weight_bp"] == 5000
     assert http.get("/v1/rollouts/01a1fc81-377b-7e39-ae5c-ea490c74ea49").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("routes", "set", "sentiment", "--to", "locl/tpyo", "--weight", "100"),
+        ("routes", "pin", "sentiment", "--to", "embedded/tpyo"),
+        ("rollout", "start", "sentiment", "--to", "locl/tpyo"),
+        (*("experiment", "start", "sentiment", "--a", "local/good", "--b", "locl/tpyo"), *HORIZON),
+    ],
+)
+def test_commands_send_nothing_to_what_is_not_there(app: App, arguments: tuple[str, ...]) -> None:
+    folder = str(app.settings.folder)
+    refused = CliRunner().invoke(cli, ["--dir", folder, *arguments]).exception
+    assert isinstance(refused, Invalid)
+    assert (refused.code, refused.exit_code) == ("reference", 2)
+    with app.database.read() as unit:
+        assert routes.current(unit, "sentiment") is None

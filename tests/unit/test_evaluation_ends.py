@@ -5,24 +5,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from inhouse.core.errors import Conflict
 from inhouse.core.states import JobStatus, VersionStatus
+from inhouse.datasets.erase import erase_imported, imported_of_subject
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import BuildSettings, build
 from inhouse.datasets.split import SplitSettings
 from inhouse.db.unit import Database
 from inhouse.evaluation import records
+from inhouse.evaluation.erase import erase_answers
 from inhouse.evaluation.gate import GateSettings
 from inhouse.evaluation.records import EvaluationRecord
 from inhouse.evaluation.run import JOB, Evaluator, request
 from inhouse.inference.base import Hosting, Question, Reply
+from inhouse.interactions.pseudonym import pseudonym, salt_of
 from inhouse.jobs import queue
 from inhouse.jobs.worker import Worker
 from inhouse.monitoring import erasure
@@ -154,6 +159,37 @@ def test_answers_to_what_is_erased_meanwhile_are_not_kept(world: World) -> None:
     kept = world.outputs(after.id)
     assert None not in kept
     assert not any(MARK in str(output) for output in kept)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_an_evaluation_waits_for_an_erasure_that_is_under_way(world: World) -> None:
+    """On SQLite there is one writer at a time anyway."""
+    begun, asked = threading.Event(), threading.Event()
+
+    @event.listens_for(world.database.engine, "before_cursor_execute")
+    def look(_c: object, _u: object, statement: str, *_: object) -> None:
+        if begun.is_set() and "dropped" in statement and "FOR UPDATE" in statement:
+            asked.set()
+
+    def erase() -> None:
+        with world.database.write() as unit:
+            ids = imported_of_subject(unit, pseudonym(salt_of(unit), MARK), 100)
+            assert erase_imported(unit, ids)
+            erase_answers(unit, [str(world.version.snapshot_id)])
+            begun.set()
+            assert asked.wait(30)
+
+    eraser = threading.Thread(target=erase)
+
+    def meanwhile() -> None:
+        eraser.start()
+        assert begun.wait(30)
+
+    world.meanwhile = meanwhile
+    record = world.evaluator.evaluate(world.version.id)
+    eraser.join()
+    assert set(world.outputs(record.id)) == {None}
 
 
 def test_a_failed_gate_rejects_a_version_that_nobody_uses(world: World) -> None:

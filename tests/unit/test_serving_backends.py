@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inhouse.core.errors import InhouseError, NotFound
+from inhouse.core.errors import InhouseError, Invalid, NotFound
 from inhouse.db.unit import Database
 from inhouse.serving.backends import MOST_MODELS, Backends
 from inhouse.settings import Settings, UpstreamSettings
@@ -56,6 +56,16 @@ def test_what_there_is_not_leaves_nothing_behind(backends: Backends, reference: 
         backends.resolve(reference)
     assert backends.open_references() == []
     assert not backends._locks
+
+
+def test_what_no_call_would_reach_gets_none(backends: Backends) -> None:
+    backends.check("some/model", "sentiment@1", None, "")
+    for reference, why in (
+        ("smoe/model", "smoe/model names no declared upstream"),
+        ("embedded/smollm2", "embedded/smollm2 names no base of the ModelStore"),
+    ):
+        with pytest.raises(Invalid, match=why):
+            backends.check("some/model", reference)
 
 
 def test_callers_at_the_same_moment_open_one_model_each_in_turn(

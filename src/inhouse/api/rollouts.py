@@ -44,6 +44,7 @@ def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDe
     asked = {} if request.shadow is None else {"shadow_inputs": request.shadow}
     changes = {} if request.plan is None else request.plan.model_dump(exclude_none=True)
     plan = plan_of(adjusted(app.settings.tasks[spec.name].rollout, changes), **asked)
+    app.backends.check(request.candidate)
     with app.database.write() as unit:
         rollout = steer.start(
             unit,

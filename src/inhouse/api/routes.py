@@ -56,6 +56,7 @@ def roll_back_all(request: RollbackAll, app: Wired, who: Operator) -> list[Route
 def change_route(task: PathTask, request: RouteChange, app: Wired, who: Operator) -> Route:
     """Give a candidate a share of a task's units."""
     spec = app.catalog.get(task)
+    app.backends.check(request.candidate)
     with app.database.write() as unit:
         route = move.set_weight(
             unit,

@@ -75,6 +75,7 @@ def start(
         audit=audit,
         judge=judge,
     )
+    context.app.backends.check(a, b)
     with context.app.database.write() as unit:
         at = context.app.clock.now()
         said = {"actor": context.actor, "reason": reason}

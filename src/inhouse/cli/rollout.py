@@ -47,6 +47,7 @@ def start(
     spec = context.app.catalog.get(task)
     asked = {} if shadow is None else {"shadow_inputs": shadow}
     plan = plan_of(context.app.settings.tasks[spec.name].rollout, **asked)
+    context.app.backends.check(to)
     with context.app.database.write() as unit:
         begun = steer.start(
             unit,

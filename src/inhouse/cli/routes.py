@@ -59,6 +59,7 @@ def set_route(
         return
     if task is None:
         raise Invalid("name a task, or --all 0")
+    context.app.backends.check(to)
     with context.app.database.write() as unit:
         route = move.set_weight(
             unit,
@@ -84,6 +85,7 @@ def pin(
     from inhouse.registry import move
 
     context = open_context()
+    context.app.backends.check(to)
     with context.app.database.write() as unit:
         route = move.pin(
             unit,

@@ -114,6 +114,7 @@ def change_route(name: str, page: Operating) -> Response:
     """Give a candidate a share of the task's units."""
     app, spec = page.app, page.app.catalog.get(name)
     reason, form = page.reason(), page.sent
+    app.backends.check(form.get("candidate"))
     with app.database.write() as unit:
         before = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
         route = move.set_weight(

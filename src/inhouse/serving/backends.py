@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from inhouse.core.errors import Corrupt, InhouseError, NotFound, Unavailable
+from inhouse.core.errors import Corrupt, InhouseError, Invalid, NotFound, Unavailable
 from inhouse.core.references import Reference, ReferenceKind, parse_reference
 from inhouse.db.unit import Database
 from inhouse.inference.base import Backend
@@ -64,6 +64,25 @@ class Backends:
             if found is None:
                 found = self._open[reference] = self._make(parsed)
             return found
+
+    def check(self, *references: str | None) -> None:
+        """Raise Invalid (``reference``) for a model that is to get calls and that none would reach:
+        its upstream is not declared, or the ModelStore holds no such base. None is none."""
+        declared = self._settings.upstreams
+        for reference in filter(None, references):
+            parsed = parse_reference(reference)
+            if parsed.kind is ReferenceKind.UPSTREAM and parsed.name not in declared:
+                raise Invalid(
+                    f"{reference} names no declared upstream",
+                    code="reference",
+                    hint="declared: " + (", ".join(sorted(declared)) or "none"),
+                )
+            if parsed.kind is ReferenceKind.EMBEDDED and not self._store.read_ref(parsed.name):
+                raise Invalid(
+                    f"{reference} names no base of the ModelStore",
+                    code="reference",
+                    hint="`inhouse store list` shows what it holds",
+                )
 
     def open_references(self) -> list[str]:
         """What ``resolve`` returns at once."""
