@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse.core.errors import Invalid
+from inhouse.interactions.patterns import check_pattern
 from inhouse.interactions.redact import BUILTIN, Redactor, is_card, is_iban
 
 EVERYTHING = Redactor(tuple(BUILTIN), {})
@@ -164,7 +167,10 @@ def test_an_unknown_rule_is_named() -> None:
         "(", "[z-a]", "a{5,2}", "*", "", "a*", "(?:x|)", "a" * 501,
         "(a+)+", "(a*)*b", "(?:a|aa)+$", "(\\w+\\s?)*x", "((ab)*c)+", "(a|b|ab)*c", "(.*a){20}",
         "(?=(a+)+)b", "(?:(?:x+)y?)+z", "([a-z]{1,9}-){2,99}", "\\s*a\\s*b\\s*c\\s*d",
-        "(?:a?){30}a{30}", "(x)(?(1)(a+)+|b)",
+        "(?:a?){30}a{30}", "(x)(?(1)(a+)+|b)", "a?" * 30 + "a" * 30, "(a|aa)" * 20 + "!",
+        "[a-z]+[a-z]+[a-z]+!", "[A-Z]+\\w*\\d+", "x.*y.*z", "(?i)x[a-z]+[A-Z]+!", "x[^a]+\\w+!",
+        "x(?=\\w+!)\\w+y", "\\w+@\\w+", "\\d+$", "<[^>]+>", "key=.*;", "\\b[\\w.-]+@",
+        "(?m)^\\s*x", "a?a(?:a+b|c)", "-" + "(?:" * 9 + "a?" + "){16}" * 9,
     ],
 )  # fmt: skip
 def test_a_pattern_that_is_none_or_could_run_for_ever_is_refused(pattern: str) -> None:
@@ -178,11 +184,31 @@ def test_a_pattern_that_is_none_or_could_run_for_ever_is_refused(pattern: str) -
     [
         r"\d+", r"\bEMP-\d{3,9}\b", "(?:foo|bar)-[0-9a-f]{8}", r"(?i)patient\s+\w+",
         r"[A-Z]{2}(?: \d{3}){3}", r"(?:\d{4}-){3}\d{4}", r"(?<=ssn )\d{3}-\d\d-\d{4}",
-        r"(?P<a>x)(?P=a)", r"(?:[A-Z][a-z]{1,20} ?){2,4}",
+        r"(?P<a>x)(?P=a)", r"(?:[A-Z][a-z]{1,20} ?){2,4}", r"order-\d+", r"\b[A-Z]+-\d+",
+        r"\b\d+\b", r"(?<!\d)\d+-\d+(?!\d)", r"(?i)password[=:]\s*\S+", r"<[^<>]+>", r"^\s*\w+:",
+        r"(?:\+\d{1,3})?[ -]?\(?\d{1,4}\)?[ -]?\d{1,4}[ -]?\d{1,9}x", r"[A-Z]{1,3}-\d+|\bEMP\d+",
+        r"(?m)^secret .*$", r"xa+b+c+", r"(?i)(mr|mrs|dr)\.? [a-z]+", r"\w{1,64}@\w{1,64}",
     ],
 )  # fmt: skip
 def test_a_usual_pattern_is_taken(pattern: str) -> None:
     Redactor((), {"mine": pattern})
+
+
+PIECES = st.sampled_from(
+    [*"ab-", r"\d", r"\w", "[a-c]", "[^a]", ".", "a?", "b*", r"\w+", "(?:a|ab)", r"\b", "^"]
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(PIECES, min_size=1, max_size=6).map("".join), st.sampled_from("ab1-"))
+def test_a_pattern_that_is_taken_ends_soon(pattern: str, character: str) -> None:
+    try:
+        compiled = check_pattern("mine", pattern)
+    except Invalid:
+        return
+    began = time.process_time()
+    compiled.sub("", character * 20_000 + "!")
+    assert time.process_time() - began < 2.0
 
 
 WORDS = st.lists(
