@@ -132,7 +132,7 @@ def test_a_correction_by_the_keyboard_only(context: BrowserContext, place: Place
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("Kept: correction and comment")
-    expect(page.get_by_role("cell", name="Corrected")).to_be_visible()
+    expect(page.get_by_role("cell", name="Corrected", exact=True)).to_be_visible()
     with place.app.database.read() as unit:
         opened = page.url.partition("open=")[2].partition("&")[0]
         said = list_for(unit, opened)
@@ -159,3 +159,15 @@ def test_what_cannot_be_kept_is_said(context: BrowserContext, place: Place) -> N
     page.goto("/interactions?window=7d&q=no+such+words")
     expect(page.get_by_role("heading", name="No match")).to_be_visible()
     assert_clean(page, watched)
+
+
+def test_a_failed_call_stays_one_when_it_is_corrected(
+    context: BrowserContext, place: Place
+) -> None:
+    page = context.new_page()
+    sign_in(page, place.reviewer, "/interactions?status=failed")
+    page.get_by_role("link", name="Nobody knows this model").click()
+    drawer = page.get_by_role("complementary", name="Interaction")
+    drawer.get_by_label("Right answer").select_option("negative")
+    drawer.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("cell", name="Failed Corrected")).to_be_visible()

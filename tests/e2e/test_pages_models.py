@@ -210,6 +210,8 @@ def look_at_its_evaluation(page: Page) -> None:
     page.locator(".lineage").get_by_role("link", name=re.compile("pass|fail|inconcl")).click()
     expect(page.get_by_role("heading", name="Paired comparisons")).to_be_visible()
     expect(page.get_by_role("heading", name="Worst errors")).to_be_visible()
+    figures = page.get_by_role("region", name="Figures of the models")
+    assert figures.evaluate("element => element.scrollWidth <= element.clientWidth")
     page.get_by_role("link", name="up/good").click()
     expect(page.locator("#mistakes")).to_contain_text("answers of up/good")
 

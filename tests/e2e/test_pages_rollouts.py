@@ -93,6 +93,19 @@ def test_a_rollout_from_its_start_to_its_end(chromium: Browser, place: Place) ->
         look_around(page, watched)
 
 
+EVERY_STEP_IS_NAMED = """() => {
+  const strip = document.querySelector(".steps.ramp").cloneNode(true);
+  document.querySelector("#live").append(strip);
+  const named = [...strip.children].every((step) => {
+    [...strip.children].forEach((one) => { one.className = one === step ? "now" : ""; });
+    return getComputedStyle(step).fontSize !== "0px";
+  });
+  strip.remove();
+  return named;
+}"""
+"""Whether a small screen names the step that a rollout is at, whichever it is."""
+
+
 def start(page: Page, watched: list[str]) -> None:
     page.get_by_role("link", name="Start rollout").click()
     expect(page.get_by_label("Candidate", exact=True)).to_have_value("mood@1")
@@ -109,6 +122,9 @@ def start(page: Page, watched: list[str]) -> None:
     expect(page).to_have_title("20 % mood@1 · Inhouse")
     expect(page.locator("#live")).to_contain_text("Margin")
     expect(page.locator("#live")).to_contain_text("0.100 of calls at full weight")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate(EVERY_STEP_IS_NAMED)
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def watch_it_move(page: Page, place: Place) -> None:

@@ -160,6 +160,8 @@ def test_the_theme_is_written_by_the_server(page: Page, place: Place) -> None:
 
 def test_a_small_screen_reaches_every_page(page: Page, place: Place) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/login")
+    expect(page.get_by_text("Inhouse", exact=True)).to_be_visible()
     sign_in(page, place.viewer)
     bar = page.get_by_role("navigation", name="Main, small screen")
     expect(bar.get_by_role("link")).to_have_count(4)

@@ -115,7 +115,16 @@ def test_the_table_says_the_same(project: Project) -> None:
     project(more='[tasks.talk]\nkind = "text"\nchain = ["up/chatty", "up/gone"]\n')
     code, said = run()
     assert code == 1
-    for part in ("settings ", "sentiment", "neutral", "OK. And", "xxx...", "7+3", "base_url"):
+    for part in (
+        "settings ",
+        "sentiment",
+        "neutral",
+        "OK. And",
+        "xxx...",
+        "7+3",
+        "base_url",
+        "2 tasks, 1 upstream",
+    ):
         assert part in said, said
     assert "talk up/gone upstream-status: up/gone answered 404" in said
 

@@ -282,12 +282,13 @@ def evaluation(**changes: Any) -> EvaluationRecord:
     result = {
         "reference": "mood@1",
         "role": "candidate",
-        "about": "",
+        "about": "own encoder",
         "n": 40,
         "failures": 0,
         "figures": {"score": interval, "macro_f1": interval},
         "latency": None,
     }
+    general = {"reference": "local/big", "role": "general", "about": "general language model"}
     gap = {"estimate": 0.1, "low": -0.01, "high": 0.2}
     against = {"role": "general", "difference": gap, "mcnemar_p": None, "ece_difference": None}
     fields: dict[str, Any] = {
@@ -301,7 +302,7 @@ def evaluation(**changes: Any) -> EvaluationRecord:
         "status": "done",
         "verdict": "pass",
         "reasons": ["fine"],
-        "results": [result, {**result, "reference": "local/big", "role": "general"}],
+        "results": [result, {**result, **general}],
         "comparisons": [
             {"other": "local/big", **against},
             {"other": "majority", **against, "role": "floor"},
@@ -318,6 +319,7 @@ def test_figures_of_an_evaluation() -> None:
     record = evaluation()
     found = evaluations_view.standings(record)
     assert [one.who for one in found] == ["own", "general"]
+    assert [one.note for one in found] == ["candidate, own encoder", "general language model"]
     assert evaluations_view.main_figure(found) == "macro_f1"
     assert evaluations_view.bounds(found, "macro_f1") == (0.7, 0.9)
     assert [one.words for one in evaluations_view.comparisons(record)] == [

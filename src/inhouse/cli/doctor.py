@@ -66,7 +66,9 @@ def _examine(checks: list[Check]) -> list[Probed]:
     except InhouseError as error:
         checks.append(_failed("settings", error))
         return []
-    read = f"{tasks} tasks, {len(settings.upstreams)} upstreams"
+    upstreams = len(settings.upstreams)
+    read = f"{tasks} {'task' if tasks == 1 else 'tasks'}, "
+    read += f"{upstreams} {'upstream' if upstreams == 1 else 'upstreams'}"
     checks.append(Check("settings", OK if tasks else WARNING, read, "" if tasks else _NO_TASK))
     checks += [_disk(settings), _port(settings), _database(settings)]
     if checks[-1].state == FAILED:

@@ -68,6 +68,13 @@ class Standing:
     def who(self) -> str:
         return "own" if self.role == "candidate" or "@" in self.reference else "general"
 
+    @property
+    def note(self) -> str:
+        """Its role and what it is; the role once."""
+        if self.about.startswith(self.role):
+            return self.about
+        return f"{self.role}, {self.about}" if self.about else self.role
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Against:
