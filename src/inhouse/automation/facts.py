@@ -107,7 +107,7 @@ def _learned(made: Sequence[Run], spec: TaskSpec) -> Run | None:
 
 def _snapshot_at(unit: ReadUnit, run: Run) -> datetime:
     try:
-        return snapshot.get(unit, run.snapshot_id, run.task).created_at
+        return snapshot.get(unit, run.snapshot_id, run.task).built_at
     except NotFound:
         return run.created_at
 
