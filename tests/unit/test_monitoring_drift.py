@@ -43,7 +43,7 @@ from inhouse.monitoring.drift_distance import (
     texts,
     together,
 )
-from inhouse.registry import versions
+from inhouse.registry import routes, versions
 from inhouse.settings import Settings
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
@@ -370,11 +370,12 @@ def test_a_model_that_drifted_needs_attention(
         store=ModelStore(tmp_path / "store", clock),
         recorder=Recorder(sqlite_database, clock=clock),
         settings_error="",
+        routes={"tone": routes.implicit("tone", SPEC.chain)},
     )
     with sqlite_database.read() as unit:
         found = concerns(unit, server, [], now=clock.now())
     assert [(one.code, one.about) for one in found] == [(Code.DRIFT, "tone")]
-    assert "up/large" in found[0].text
+    assert "away from the first 300 calls that up/large answered" in found[0].text
 
 
 def test_a_server_looks_once_a_day(sqlite_database: Database, clock: FrozenClock) -> None:
