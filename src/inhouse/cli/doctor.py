@@ -132,16 +132,17 @@ _OTHER_PORT: Final = "set server.host and server.port in inhouse.toml"
 
 
 def _is_ours(address: Any) -> bool:
-    """Whether an Inhouse answers there."""
+    """Whether an Inhouse answers there: it refuses this in words of its own, before its pages are
+    loaded and whoever asks."""
     import json
     from http.client import HTTPConnection, HTTPException
 
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     connection = HTTPConnection(anywhere.get(address[0], address[0]), address[1], timeout=5.0)
     try:
-        connection.request("GET", "/openapi.json")
+        connection.request("GET", "/v1/feedback")
         body = json.loads(connection.getresponse().read())
-        return isinstance(body, dict) and body.get("info", {}).get("title") == "Inhouse"
+        return isinstance(body, dict) and str(body.get("type")).startswith("urn:inhouse:")
     except (OSError, HTTPException, ValueError):
         return False
     finally:
