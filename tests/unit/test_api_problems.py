@@ -68,6 +68,8 @@ def test_openai_routes_have_openais_shape() -> None:
         (InhouseError("x"), 500, "server_error"),
         (Unavailable("x"), 503, "server_error"),
         (BackendError("x"), 502, "server_error"),
+        (BackendError("x", code="unsupported"), 502, "server_error"),
+        (BackendError("x", code="unsupported", fatal=True), 422, "invalid_request_error"),
         (BackendError("x", upstream_status=429), 429, "rate_limit_error"),
         (BackendError("x", upstream_status=400, fatal=True), 400, "invalid_request_error"),
         (BackendError("x", upstream_status=422, fatal=True), 422, "invalid_request_error"),

@@ -107,11 +107,14 @@ def status_of(error: InhouseError) -> int:
 
     A backend's refusal of the request itself (400, 413, 422), its rate limit (429), and what a lone
     one says of a model that it does not know (404) are told as they are, and so is a limit of ours
-    on an upstream (429); everything else that a backend did wrong is 502.
+    on an upstream (429). What no embedded model can be asked is 422, everything else that a backend
+    did wrong is 502.
     """
     if isinstance(error, BackendError):
         if error.code == "upstream-limit":
             return HTTPStatus.TOO_MANY_REQUESTS
+        if error.fatal and error.code == "unsupported":
+            return HTTPStatus.UNPROCESSABLE_ENTITY
         if error.fatal and error.upstream_status in _PASSED_ON:
             return error.upstream_status
         if error.upstream_status in (HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS):
