@@ -254,7 +254,7 @@ def test_the_page_of_a_run_draws_what_its_progress_says(project: Project) -> Non
 
 def test_the_kill_switch_moves_what_was_moved(project: Project) -> None:
     assert project.get("/v1/routes/other")["revision"] == 0
-    wish = {"weight": 20, "candidate": "local/good", "reason": "a try"}
+    wish = {"weight": 20, "candidate": "local/bad", "reason": "a try"}
     project.ask("POST", "/v1/routes/other", wish)
     assert project.ask("POST", "/v1/routes/rollback", {"reason": ""})[0] == 422
     _, moved = project.ask("POST", "/v1/routes/rollback", {"reason": "stop"})

@@ -176,7 +176,7 @@ def test_commands_refuse_what_there_is_not(app: App, monkeypatch: pytest.MonkeyP
 def test_drift_is_looked_for_and_listed(
     app: App, server: ServerHandle, said: dict[str, str]
 ) -> None:
-    assert "nobody looked yet" in said["not looked"]
+    assert "no look is kept" in said["not looked"]
     told = json.loads(said["check"])
     assert told["skipped"] == {}
     [look] = [DriftLook.model_validate(one) for one in told["looks"]]

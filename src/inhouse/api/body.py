@@ -149,7 +149,8 @@ def _why(error: Exception, body: bytes) -> str:
     reason = str(error).removeprefix("JSON is malformed: ")
     if "out of range" in reason:
         return "the body is not JSON that we read: it holds a number out of range"
-    if "surrogate" in reason or ("truncated" in reason and _HALF_PAIR.search(body)):
+    is_cut = "truncated" in reason or "hex escape" in reason
+    if "surrogate" in reason or (is_cut and _HALF_PAIR.search(body)):
         return "the body is not JSON: it holds half of a surrogate pair, which is no character"
     if "truncated" in reason:
         return "the body is not JSON: it ends too early" if body else "the body is empty"
