@@ -15,8 +15,9 @@ import pytest
 from inhouse.api.serve import serve_in_thread
 from inhouse.bootstrap import App, bootstrap
 from inhouse.client.sync import Client
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.ingest import import_file
-from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, load_examples
+from inhouse.datasets.snapshot import SnapshotRecord, build, load_examples
 from inhouse.datasets.tables import SnapshotExample
 from inhouse.db.dialects import table_of
 from inhouse.evaluation import records

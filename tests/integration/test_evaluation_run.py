@@ -12,8 +12,9 @@ import pytest
 
 from inhouse.core.errors import Invalid
 from inhouse.core.states import VersionStatus
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.ingest import import_file
-from inhouse.datasets.snapshot import BuildSettings, build
+from inhouse.datasets.snapshot import build
 from inhouse.datasets.split import SplitSettings
 from inhouse.db.unit import Database
 from inhouse.evaluation import floors, records

@@ -21,6 +21,7 @@ import pytest
 from inhouse.core.clock import SystemClock
 from inhouse.core.states import RunStatus
 from inhouse.datasets import snapshot
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.example import Example
 from inhouse.datasets.ingest import import_file
 from inhouse.db.unit import Database
@@ -443,7 +444,7 @@ def request(training: Training, folder: Path) -> Run:
     file.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
     import_file(training.database, MOOD, file, clock=CLOCK)
     with training.database.write() as unit:
-        found = snapshot.build(unit, MOOD, settings=snapshot.BuildSettings(), at=CLOCK.now())
+        found = snapshot.build(unit, MOOD, settings=BuildSettings(), at=CLOCK.now())
         return training.request(
             unit, MOOD, found, recipe="encoder.v1", overrides=SETTINGS, actor="test"
         )

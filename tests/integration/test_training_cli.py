@@ -20,6 +20,7 @@ from inhouse.cli.context import set_folder
 from inhouse.core.clock import SystemClock
 from inhouse.core.errors import InhouseError
 from inhouse.datasets import snapshot
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.ingest import import_file
 from inhouse.settings import load_settings
 from inhouse.training import runs
@@ -52,7 +53,7 @@ def project(tmp_path: Path, weights_store: Path) -> Path:
     file.write_text("\n".join(json.dumps(row) for row in rows))
     import_file(app.database, spec, file, clock=app.clock)
     with app.database.write() as unit:
-        snapshot.build(unit, spec, settings=snapshot.BuildSettings(), at=app.clock.now())
+        snapshot.build(unit, spec, settings=BuildSettings(), at=app.clock.now())
     app.database.close()
     set_folder(tmp_path)
     return tmp_path

@@ -19,6 +19,7 @@ from inhouse.core.clock import SystemClock
 from inhouse.core.errors import Conflict, Invalid
 from inhouse.core.states import JobStatus, RunStatus, VersionStatus
 from inhouse.datasets import snapshot
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import SnapshotRecord
 from inhouse.db.unit import Database
@@ -195,7 +196,7 @@ def build(training: Training, folder: Path, spec: TaskSpec = SPEC) -> SnapshotRe
     report = import_file(training.database, spec, file, clock=CLOCK)
     assert report.added == len(rows)
     with training.database.write() as unit:
-        return snapshot.build(unit, spec, settings=snapshot.BuildSettings(), at=CLOCK.now())
+        return snapshot.build(unit, spec, settings=BuildSettings(), at=CLOCK.now())
 
 
 def request(training: Training, folder: Path, spec: TaskSpec = SPEC, **overrides: Any) -> Run:

@@ -20,6 +20,7 @@ from inhouse.core.errors import Conflict
 from inhouse.core.ids import new_id
 from inhouse.core.states import JobStatus, RunStatus, VersionStatus
 from inhouse.datasets import snapshot
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
 from inhouse.evaluation import records as evaluations
@@ -249,9 +250,7 @@ def test_a_run_that_a_person_starts_makes_the_proposal_outdated(world: World) ->
     [proposal] = world.tick()
     world.clock.advance(1)
     with world.database.write() as unit:
-        built = snapshot.build(
-            unit, world.spec, settings=snapshot.BuildSettings(), at=world.clock.now()
-        )
+        built = snapshot.build(unit, world.spec, settings=BuildSettings(), at=world.clock.now())
         world.training.request(unit, world.spec, built, actor="bob")
     with pytest.raises(Conflict, match="a training run was started meanwhile"):
         world.accept(proposal)

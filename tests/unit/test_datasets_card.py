@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from inhouse.cli import context, dataset
 from inhouse.core.errors import Invalid, Unavailable
 from inhouse.core.ids import new_id
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.card import make_card
 from inhouse.datasets.card_words import card_markdown, escaped
 from inhouse.datasets.diff import Change, compare
@@ -21,7 +22,6 @@ from inhouse.datasets.erase import erase_examples
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.near import NearMethod, NearSettings
 from inhouse.datasets.snapshot import (
-    BuildSettings,
     SnapshotRecord,
     build,
     build_unlocked,

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from inhouse.core.errors import Conflict, Invalid
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.example import Example
 from inhouse.datasets.export import ExportReport, write_snapshot
 from inhouse.datasets.formats.choose import ENDINGS
 from inhouse.datasets.ingest import import_file
-from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, load_examples
+from inhouse.datasets.snapshot import SnapshotRecord, build, load_examples
 from inhouse.datasets.tables import ImportedExample, Snapshot, SnapshotExample
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database

@@ -16,11 +16,11 @@ from sqlalchemy import delete, insert
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.ids import new_id
 from inhouse.datasets import curate
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.curate import collect, count_new
 from inhouse.datasets.example import text_group
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.snapshot import (
-    BuildSettings,
     SnapshotRecord,
     build,
     get,

@@ -16,9 +16,10 @@ from sqlalchemy import event
 
 from inhouse.core.errors import Conflict
 from inhouse.core.states import JobStatus, VersionStatus
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.erase import erase_imported, imported_of_subject
 from inhouse.datasets.ingest import import_file
-from inhouse.datasets.snapshot import BuildSettings, build
+from inhouse.datasets.snapshot import build
 from inhouse.datasets.split import SplitSettings
 from inhouse.db.unit import Database
 from inhouse.evaluation import records

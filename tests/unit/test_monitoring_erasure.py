@@ -19,10 +19,11 @@ from inhouse.bootstrap import bootstrap
 from inhouse.core.errors import Conflict, NotFound
 from inhouse.core.ids import new_id
 from inhouse.datasets import curate, snapshot
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.erase import DROPPED
 from inhouse.datasets.example import Example
 from inhouse.datasets.ingest import import_file
-from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build, get, load_examples
+from inhouse.datasets.snapshot import SnapshotRecord, build, get, load_examples
 from inhouse.datasets.split import SplitSettings
 from inhouse.db.dialects import table_of
 from inhouse.db.tables import Meta

@@ -23,6 +23,7 @@ from inhouse.client.datasets import (
     FileFormat,
     SplitName,
 )
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.card import make_card
 from inhouse.datasets.card_words import card_markdown
 from inhouse.datasets.diff import compare
@@ -30,7 +31,7 @@ from inhouse.datasets.export import write_snapshot
 from inhouse.datasets.formats.choose import ENDINGS, MEDIA_TYPES
 from inhouse.datasets.ingest import import_file
 from inhouse.datasets.near import NearMethod, NearSettings
-from inhouse.datasets.snapshot import BuildSettings, build_unlocked, get, list_snapshots
+from inhouse.datasets.snapshot import build_unlocked, get, list_snapshots
 
 router = APIRouter(tags=["datasets"])
 What = Literal["added", "removed", "target", "input", "split", "weight", "quality"]

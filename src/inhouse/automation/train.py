@@ -19,7 +19,8 @@ from inhouse.automation.steps import ProposalState
 from inhouse.core.errors import Conflict, Invalid
 from inhouse.core.states import JobStatus, RunStatus
 from inhouse.datasets import snapshot
-from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord
+from inhouse.datasets.arrange import BuildSettings
+from inhouse.datasets.snapshot import SnapshotRecord
 from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.jobs.handler import JobContext
 from inhouse.jobs.queue import JobRecord

@@ -115,11 +115,12 @@ def build(
     """Freeze what there is to learn from. The same content is the same snapshot."""
     from inhouse.cli.context import open_context
     from inhouse.datasets import snapshot
+    from inhouse.datasets.arrange import BuildSettings
     from inhouse.datasets.near import near_settings
     from inhouse.datasets.split import SplitSettings
 
     shares = {"test": test_fraction, "valid": valid_fraction}
-    settings = snapshot.BuildSettings(
+    settings = BuildSettings(
         split=SplitSettings(
             **{name: share for name, share in shares.items() if share is not None},
             max_test=max_test,

@@ -13,10 +13,10 @@ from inhouse.dashboard.recipe_forms import recipe_forms
 from inhouse.dashboard.shell import Operating, Reading, whole_number
 from inhouse.dashboard.tasks_view import brief, pieces
 from inhouse.datasets import browse
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.card import make_card
 from inhouse.datasets.diff import compare
 from inhouse.datasets.snapshot import (
-    BuildSettings,
     SnapshotRecord,
     build_unlocked,
     get,

@@ -1,27 +1,24 @@
-"""Freezing examples: collect, deduplicate, split, name by content, store once."""
+"""Freezing examples: what is arranged is named by its content and stored once."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
-from inhouse.core.errors import Invalid, NotFound, Unavailable
+from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.hashing import digest_of
 from inhouse.core.ids import is_id, new_id
-from inhouse.datasets import near
-from inhouse.datasets.curate import Curated, all_there, collect, count_authors
-from inhouse.datasets.dedupe import dedupe
+from inhouse.datasets.arrange import Arranged, BuildSettings, arrange, encoder_of
+from inhouse.datasets.curate import all_there, collect, count_authors
 from inhouse.datasets.erase import DROPPED
-from inhouse.datasets.example import DropReason, Example, check_learnable
+from inhouse.datasets.example import Example, check_learnable
 from inhouse.datasets.facts import counts_of, facts_of
-from inhouse.datasets.near import Encoder, NearMethod, NearSettings, OpenEncoder
-from inhouse.datasets.split import SplitSettings, assign
+from inhouse.datasets.near import OpenEncoder
 from inhouse.datasets.tables import Snapshot, SnapshotExample
 from inhouse.db.dialects import insert_ignore, table_of
 from inhouse.db.unit import Database, ReadUnit, WriteUnit
@@ -38,18 +35,6 @@ _LAST_BUILT_FIRST = (
 _PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
 _CHUNK = 1000
 _SHORT = 12
-_MOST_PAIRS = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildSettings:
-    """How examples are chosen (``since`` inclusive, ``until`` exclusive), near repeats found, and
-    all of it split."""
-
-    split: SplitSettings = field(default_factory=SplitSettings)
-    near: NearSettings = field(default_factory=NearSettings)
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +70,6 @@ class SnapshotRecord:
         return self.content_hash[:_SHORT]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Arranged:
-    """What is to be frozen, in its order."""
-
-    examples: Sequence[Example]
-    dropped: Mapping[str, int]
-    near: Mapping[str, Any]
-    settings: Mapping[str, Any]
-
-
 def build(
     unit: WriteUnit,
     spec: TaskSpec,
@@ -113,11 +88,11 @@ def build(
     passed through; Unavailable (``near-encoder``) when near repeats are to be found by meaning and
     nothing can.
     """
-    encoder = _encoder(settings.near, open_encoder)
+    encoder = encoder_of(settings.near, open_encoder)
     check_learnable(spec)
     while True:
         curated = collect(unit, spec, since=settings.since, until=settings.until)
-        arranged = _arrange(spec, curated, settings, encoder)
+        arranged = arrange(spec, curated, settings, encoder)
         if all_there(unit, arranged.examples):
             return _freeze(unit, spec, arranged, at)
 
@@ -132,12 +107,12 @@ def build_unlocked(
 ) -> SnapshotRecord:
     """As ``build``, but nobody who writes waits while the examples are read and compared. When some
     of it is erased meanwhile, it begins anew."""
-    encoder = _encoder(settings.near, open_encoder)
+    encoder = encoder_of(settings.near, open_encoder)
     check_learnable(spec)
     while True:
         with database.read() as reading:
             curated = collect(reading, spec, since=settings.since, until=settings.until)
-        arranged = _arrange(spec, curated, settings, encoder)
+        arranged = arrange(spec, curated, settings, encoder)
         with database.write() as unit:
             if all_there(unit, arranged.examples):
                 return _freeze(unit, spec, arranged, at)
@@ -214,67 +189,7 @@ def load_examples(
     ]
 
 
-def _encoder(settings: NearSettings, open_encoder: OpenEncoder | None) -> Encoder | None:
-    if settings.method is not NearMethod.EMBEDDING:
-        return None
-    if open_encoder is None:
-        raise Unavailable(
-            "no encoder is there to compare texts by meaning",
-            code="near-encoder",
-            hint="near repeats are found by their words with `--near text`",
-        )
-    return open_encoder()
-
-
-def _arrange(
-    spec: TaskSpec, curated: Curated, settings: BuildSettings, encoder: Encoder | None
-) -> _Arranged:
-    unique = dedupe(curated.examples)
-    dropped = Counter(curated.dropped) + Counter(unique.dropped)
-    if not unique.examples:
-        raise _nothing(spec, dropped)
-    aged = near.oldest_first(unique.examples)
-    nearness = near.measure(aged, settings.near, encoder)
-    joined = near.join(aged, nearness)
-    split = assign(joined.examples, salt=spec.name, settings=settings.split)
-    out = near.straddling(split, nearness)
-    if out:
-        dropped[DropReason.NEAR_DUPLICATE.value] = len(out)
-    kept = [position for position in range(len(split)) if position not in out]
-    kept.sort(key=lambda position: (split[position].content_hash, split[position].input))
-    found = {
-        "repeats": len(joined.repeats),
-        "moved": joined.moved,
-        "left_out": len(out),
-        **_disagreeing(spec, split, joined.repeats, kept),
-    }
-    return _Arranged(
-        examples=[split[position] for position in kept],
-        dropped=dict(dropped),
-        near={} if nearness is None else found,
-        settings=_plain(settings, encoder),
-    )
-
-
-def _disagreeing(
-    spec: TaskSpec, examples: Sequence[Example], repeats: Mapping[int, int], kept: Sequence[int]
-) -> dict[str, Any]:
-    """How many near repeats contradict what they repeat; pairs of positions in the snapshot."""
-    found = [
-        pair
-        for pair in repeats.items()
-        if near.disagree(spec, examples[pair[0]], examples[pair[1]])
-    ]
-    places = {position: place for place, position in enumerate(kept)}
-    pairs = sorted(
-        [places[younger], places[older]]
-        for younger, older in found
-        if younger in places and older in places
-    )
-    return {"disagreeing": len(found), "pairs": pairs[:_MOST_PAIRS]}
-
-
-def _freeze(unit: WriteUnit, spec: TaskSpec, arranged: _Arranged, at: datetime) -> SnapshotRecord:
+def _freeze(unit: WriteUnit, spec: TaskSpec, arranged: Arranged, at: datetime) -> SnapshotRecord:
     examples = arranged.examples
     row = {
         "id": new_id(),
@@ -338,35 +253,6 @@ def _store_examples(unit: WriteUnit, snapshot_id: str, examples: Sequence[Exampl
 def _hash(spec: TaskSpec, examples: Sequence[Example]) -> str:
     content = sorted([example.content_hash, example.split] for example in examples)
     return digest_of({"task": spec.name, "revision": spec.revision, "examples": content})
-
-
-def _plain(settings: BuildSettings, encoder: Encoder | None) -> dict[str, Any]:
-    split, found = settings.split, settings.near
-    by_words = found.method is not NearMethod.OFF
-    return {
-        "valid": split.valid,
-        "test": split.test,
-        "max_test": split.max_test,
-        "newest": split.newest,
-        "test_after": split.test_after,
-        "since": settings.since,
-        "until": settings.until,
-        "near": found.method.value,
-        "near_words": found.words if by_words else None,
-        "near_meaning": found.meaning if encoder else None,
-        "near_encoder": encoder.name if encoder else None,
-    }
-
-
-def _nothing(spec: TaskSpec, dropped: Mapping[str, int]) -> Invalid:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-    return Invalid(
-        f"{spec.name} has nothing to learn from"
-        + (f"; left out: {reasons}" if reasons else ": no corrections, no imported examples"),
-        code="no-examples",
-        hint=f"`inhouse feedback add` corrects answers, `inhouse dataset import {spec.name}` adds"
-        " labelled texts",
-    )
 
 
 def _by_hash(unit: ReadUnit, task: str, content_hash: str) -> SnapshotRecord:

@@ -15,6 +15,7 @@ from inhouse.gateway.breaker import BreakerState
 from inhouse.gateway.breakers import Breakers, BreakerView
 from inhouse.interactions.record import Recorder
 from inhouse.monitoring import attention_stored as stored
+from inhouse.monitoring.attention_drift import drifts
 from inhouse.monitoring.concern import Code, Concern, Counted, Level
 from inhouse.registry.routes import Route
 from inhouse.settings import LimitSettings
@@ -78,7 +79,7 @@ def of_stored(
         *stored.training(unit),
         *stored.jobs(unit, now),
         *stored.gates(unit),
-        *stored.drifts(unit, server.routes),
+        *drifts(unit, server.routes),
         *stored.pause(unit),
         *server.also(unit),
     ]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
-
-from sqlalchemy import Row, func, select
+from typing import Final
 
 from inhouse.core.states import JobStatus, RunStatus, VersionStatus
 from inhouse.db.dialects import table_of
@@ -21,13 +19,13 @@ from inhouse.jobs.pause import paused
 from inhouse.jobs.queue import JobRecord, list_jobs
 from inhouse.monitoring.concern import Code, Concern, Counted, Level
 from inhouse.monitoring.tables import Drift
-from inhouse.registry.routes import Route, all_current
+from inhouse.registry.routes import all_current
 from inhouse.registry.versions import list_versions
 from inhouse.rollout import conduct, experiment_records, records
 from inhouse.rollout.decide import Kind
 from inhouse.rollout.experiment_records import ExperimentRecord
 from inhouse.rollout.findings import ExperimentState
-from inhouse.rollout.plan import FULL_BP, RolloutState
+from inhouse.rollout.plan import RolloutState
 from inhouse.rollout.reconcile import ACTOR
 from inhouse.rollout.records import DecisionRecord, RolloutRecord
 from inhouse.settings import LimitSettings
@@ -298,56 +296,3 @@ def candidates(unit: ReadUnit) -> list[Concern]:
                 )
             )
     return found
-
-
-def drifts(unit: ReadUnit, in_force: Mapping[str, Route]) -> list[Concern]:
-    """Tasks of which a model that gets calls is, at the newest look, far from what it was before.
-    ``in_force``: the routes by task."""
-    newest = (
-        select(_drift.c.task, func.max(_drift.c.created_at).label("at"))
-        .group_by(_drift.c.task)
-        .subquery()
-    )
-    statement = (
-        select(_drift)
-        .join(newest, (newest.c.task == _drift.c.task) & (newest.c.at == _drift.c.created_at))
-        .where(_drift.c.drifted.is_(True))
-        .order_by(_drift.c.task, _drift.c.id)
-    )
-    found = [row for row in unit.execute(statement) if _gets_calls(row, in_force.get(row.task))]
-    return [
-        Concern(
-            code=Code.DRIFT,
-            level=Level.WARN,
-            title=f"Calls of {row.task} have drifted",
-            text=f"Of {row.calls:,} calls, {_distances(row)}. {_drift_helps(row)}",
-            about=row.task,
-            since=row.created_at,
-        )
-        for row in {row.task: row for row in found}.values()
-    ]
-
-
-def _gets_calls(row: Row[Any], route: Route | None) -> bool:
-    """Whether the route leads to the model now; a task without a route is not declared any more."""
-    if route is None:
-        return False
-    if route.pin:
-        return bool(row.reference == route.pin)
-    to_candidate = row.reference == route.candidate and route.weight_bp > 0
-    return bool(to_candidate or (row.reference == route.incumbent and route.weight_bp < FULL_BP))
-
-
-def _drift_helps(row: Row[Any]) -> str:
-    if "@" in row.reference:
-        return "Corrections and a new training run help."
-    return "Corrections show whether its answers are still right."
-
-
-def _distances(row: Row[Any]) -> str:
-    both = {"inputs": row.inputs, "outputs": row.outputs}
-    return " and ".join(
-        f"{name} are {distance:.3g} away from {row.detail[name]['against']}"
-        for name, distance in both.items()
-        if distance is not None
-    )

@@ -16,8 +16,9 @@ from inhouse.cli.demo.plan import Text
 from inhouse.cli.demo.tell import Teller
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.states import RunStatus
+from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.ingest import import_file
-from inhouse.datasets.snapshot import BuildSettings, SnapshotRecord, build
+from inhouse.datasets.snapshot import SnapshotRecord, build
 from inhouse.datasets.snapshot import get as get_snapshot
 from inhouse.datasets.split import SplitSettings
 from inhouse.evaluation.records import EvaluationRecord, list_evaluations
