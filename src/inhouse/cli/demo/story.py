@@ -165,8 +165,9 @@ class Story:
         self.teller.tell(
             "independence",
             f"{word} {report.score:5.1f} of 100: own models answer "
-            f"{parts.deployed_percent:.0f} %, local general ones {parts.local_share:.0%}, external "
-            f"APIs {parts.external_share:.0%} of the calls; certified {parts.parity_share:.0%}",
+            f"{parts.deployed_percent:.0f} %, local general ones {100 * parts.local_share:.0f} %, "
+            f"external APIs {100 * parts.external_share:.0f} % of the calls; "
+            f"certified {100 * parts.parity_share:.0f} %",
             ("independence", "--since", window["since"], "--until", window["until"], "--json"),
             {
                 "score": report.score,
