@@ -1,15 +1,9 @@
-"""``encoder.v1`` on a tiny encoder of random weights: learning, going on, exporting, serving; and
-as a run, whose processes die."""
+"""``encoder.v1`` on a tiny encoder of random weights: learning, going on, exporting,
+serving."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,98 +12,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from inhouse.core.clock import SystemClock
-from inhouse.core.states import RunStatus
-from inhouse.datasets import snapshot
-from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.example import Example
-from inhouse.datasets.ingest import import_file
-from inhouse.db.unit import Database
 from inhouse.inference.engines.encoder import EncoderModel, WholeEncoder
-from inhouse.jobs.worker import Timing, Worker
-from inhouse.registry import versions
-from inhouse.store.manifest import Draft, VariantSpec
-from inhouse.store.store import ModelStore
-from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskKind, TaskSpec
-from inhouse.training import handover, parity, runs
-from inhouse.training.execute import JOB, LOG, Training
-from inhouse.training.runs import Run
+from inhouse.tasks.spec import TaskSpec
+from inhouse.testing.tiny_encoder import (
+    MOOD,
+    SETTINGS,
+    TONE,
+    examples,
+    make_tiny,
+    signed,
+)
+from inhouse.training import handover, parity
 from inhouse.training.trainers.base import TrainedArtifact, TrainingFailed, TrainingStopped, Work
 from inhouse.training.trainers.encoder_full import EncoderFull
 from inhouse.training.trainers.encoder_settings import EncoderFullSettings
-
-CLOCK = SystemClock()
-WAIT_S = 180.0
-QUICK = Timing(lease_s=60.0, heartbeat_s=0.5, poll_s=0.05, backoff_s=0.0)
-"""Looks often, and holds a lease that no busy machine lets run out."""
-
-MOOD = TaskSpec(
-    name="mood",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("bad", "good", "plain"),
-    prompt="{{ input }}",
-)
-TONE = TaskSpec(
-    name="tone", kind=TaskKind.SCORE, description="", low=-2.0, high=3.0, prompt="{{ input }}"
-)
-WORDS = {
-    "bad": ("fell", "down", "loss", "bad"),
-    "good": ("rose", "up", "gain", "good"),
-    "plain": ("the", "of", "report", "year"),
-}
-VALUES = {"bad": -1.5, "plain": 0.5, "good": 2.5}
-OTHERS = ("firm", "bank", "shares", "sales")
-OUTLETS = tuple(f"outlet{number}" for number in range(24))
-SETTINGS: Mapping[str, Any] = {
-    "base": "tiny",
-    "epochs": 3,
-    "learning_rate": 5e-3,
-    "max_tokens": 16,
-    "batch": 4,
-    "folds": 2,
-    "held_out": 1,
-    "threads": 1,
-}
-
-
-def texts(label: str, count: int) -> list[str]:
-    rng = random.Random(label)
-    return [
-        " ".join(
-            rng.choice(WORDS[label] if rng.random() < 0.8 else OTHERS)
-            for _ in range(rng.randint(4, 24))
-        )
-        for _ in range(count)
-    ]
-
-
-def example(spec: TaskSpec, text: str, label: str, group: str) -> Example:
-    choice = spec.kind is TaskKind.CHOICE
-    target = {"label": label} if choice else {"value": VALUES[label]}
-    return Example(input=text, target=target, group=group, origin={"kind": "import"})
-
-
-def examples(spec: TaskSpec) -> list[Example]:
-    return [
-        example(spec, text, label, f"{label}{number}")
-        for label in WORDS
-        for number, text in enumerate(texts(label, 20))
-    ]
-
-
-def signed() -> list[Example]:
-    """Texts of outlets of one label each, which sign them; little else tells the label."""
-    rng = random.Random(0)
-    found = []
-    for number, outlet in enumerate(OUTLETS):
-        label, other = list(WORDS)[number % 3], list(WORDS)[number % 2]
-        words = (WORDS[label][0], *OTHERS, *WORDS[other])
-        for _ in range(8):
-            text = " ".join((outlet, *rng.choices(words, k=5), outlet))
-            found.append(example(MOOD, text, label, outlet))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -122,41 +39,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def telling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that says all that a linear head needs."""
     return make_tiny(tmp_path_factory.mktemp("telling"), says=32)
-
-
-def make_tiny(folder: Path, says: int) -> Path:
-    """A BERT of two layers that knows some words; of its 32 outputs ``says`` are not 0."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    words = [word for group in WORDS.values() for word in group]
-    vocabulary = {
-        word: n for n, word in enumerate([*special, *words, *OTHERS, "word", ".", *OUTLETS])
-    }
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary) - len(OUTLETS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-    )
-    model = BertModel(config)
-    model.resize_token_embeddings(len(vocabulary), mean_resizing=False)
-    with torch.no_grad():
-        model.encoder.layer[-1].output.LayerNorm.weight[says:] = 0.0
-    model.save_pretrained(folder)
-    return folder
 
 
 class Heard:
@@ -405,197 +287,3 @@ def test_a_folder_without_an_encoder_is_refused(base: Path, tmp_path: Path) -> N
         (empty / name).write_bytes((base / name).read_bytes())
     with pytest.raises(TrainingFailed, match="'llama'"):
         train(empty, tmp_path / "run")
-
-
-PHASES = (
-    "reading the examples",
-    "fold 1 of 1, epoch 2 of 3",
-    "final, epoch",
-    "exporting and measuring",
-    "checking what was saved",
-    "publishing",
-)
-
-
-@pytest.fixture
-def training(sqlite_database: Database, base: Path, tmp_path: Path) -> Training:
-    store = ModelStore(tmp_path / "store", CLOCK)
-    with store.stage("tiny") as staging:
-        for path in base.iterdir():
-            (staging.path / path.name).write_bytes(path.read_bytes())
-        files = VariantSpec(
-            id="safetensors-fp32", format="safetensors", dtype="fp32", files=("model.safetensors",)
-        )
-        draft = Draft(kind="base", license="Apache-2.0", variants=(files,))
-        made = store.publish(staging, draft)
-    store.set_ref("tiny", "current", made.version, actor="test", reason="")
-    return Training(
-        database=sqlite_database,
-        store=store,
-        catalog=Catalog([MOOD]),
-        clock=CLOCK,
-        runs_dir=tmp_path / "runs",
-    )
-
-
-def request(training: Training, folder: Path) -> Run:
-    file = folder / "rows.jsonl"
-    rows = [{"text": row.input, "target": row.target["label"]} for row in examples(MOOD)]
-    file.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
-    import_file(training.database, MOOD, file, clock=CLOCK)
-    with training.database.write() as unit:
-        found = snapshot.build(unit, MOOD, settings=BuildSettings(), at=CLOCK.now())
-        return training.request(
-            unit, MOOD, found, recipe="encoder.v1", overrides=SETTINGS, actor="test"
-        )
-
-
-def worker(training: Training) -> Worker:
-    return Worker(training.database, {JOB: training}, clock=CLOCK, name="heir", timing=QUICK)
-
-
-def status(training: Training, run: Run) -> RunStatus:
-    with training.database.read() as unit:
-        return runs.get(unit, run.id).status
-
-
-def progress(training: Training, run: Run) -> list[Mapping[str, Any]]:
-    with training.database.read() as unit:
-        return [e.data for e in runs.events(unit, run.id) if e.kind == runs.PROGRESS]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline, pause = CLOCK.monotonic() + WAIT_S, threading.Event()
-    while not condition():
-        assert CLOCK.monotonic() < deadline, "waited in vain"
-        pause.wait(0.01)
-
-
-def processes_of(run: Run) -> list[int]:
-    """The processes whose command line names the run's folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if run.id.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def reached(training: Training, run: Run, phase: str) -> bool:
-    return any(phase in said["note"] for said in progress(training, run))
-
-
-def assert_one_version(training: Training, run: Run) -> versions.Version:
-    with training.database.read() as unit:
-        done = runs.get(unit, run.id)
-        assert (done.status, done.error) == (RunStatus.SUCCEEDED, None)
-        [version] = versions.list_versions(unit, "mood")
-    assert version.run_id == run.id
-    found = training.store.resolve(version.artifact, version.store_version)
-    assert found.manifest_digest == version.manifest_digest
-    metrics: Any = found.manifest.metadata["metrics"]
-    kept = bool(metrics["int8_kept"])
-    assert [v.dtype for v in found.manifest.variants] == (["int8"] * kept + ["fp32"])
-    assert min(metrics["fp32_p50_ms"], metrics["int8_p50_ms"]) > 0
-    answers = EncoderModel("mood@1", model_dir=found.path).predict(["good gain", "bad loss"])
-    assert all(answer.probabilities for answer in answers)
-    assert [path.name for path in training.folder(run.id).iterdir()] == [LOG]
-    return version
-
-
-def test_a_killed_child_goes_on_where_it_was(training: Training, tmp_path: Path) -> None:
-    run = request(training, tmp_path)
-    background = worker(training)
-    background.start()
-    kept = training.folder(run.id) / handover.KEPT / "checkpoint.pt"
-    until(lambda: reached(training, run, "fold 1 of 1, epoch 2"))
-    until(lambda: kept.is_file() and processes_of(run))
-    [pid] = processes_of(run)
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: status(training, run) is RunStatus.SUCCEEDED)
-    assert background.stop(timeout_s=WAIT_S)
-    assert_one_version(training, run)
-    said = progress(training, run)
-    assert " examples takes about " in said[0]["note"]
-    steps = [s["point"]["step"] for s in said if s.get("point", {}).get("part") == "fold 1 of 1"]
-    assert steps.count(1) == 1, "the epoch that was done is not done again"
-    scores = [s["point"]["valid_score"] for s in said if "point" in s]
-    assert len([score for score in scores if score is not None]) >= 2
-
-
-PROGRAM = """
-import sys, threading
-from pathlib import Path
-import msgspec
-from inhouse.core.clock import SystemClock
-from inhouse.db.unit import Database
-from inhouse.jobs.worker import Timing, Worker
-from inhouse.store.store import ModelStore
-from inhouse.tasks.catalog import Catalog
-from inhouse.tasks.spec import TaskSpec
-from inhouse.training.execute import JOB, Training
-
-url, folder, spec = sys.argv[1:]
-clock = SystemClock()
-training = Training(
-    database=Database(url), store=ModelStore(Path(folder) / "store", clock),
-    catalog=Catalog([msgspec.json.decode(spec, type=TaskSpec)]), clock=clock,
-    runs_dir=Path(folder) / "runs",
-)
-worker = Worker(
-    training.database, {JOB: training}, clock=clock, name="doomed",
-    timing=Timing(lease_s=3.0, heartbeat_s=0.5, poll_s=0.05, backoff_s=0.0),
-)
-worker.start()
-threading.Event().wait()
-"""
-
-
-def start_doomed(training: Training, folder: Path) -> subprocess.Popen[bytes]:
-    script = folder / "doomed.py"
-    script.write_text(PROGRAM)
-    url = training.database.engine.url.render_as_string(hide_password=False)
-    spec = msgspec.json.encode(MOOD).decode()
-    return subprocess.Popen([sys.executable, str(script), url, str(folder), spec])
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("victim", ["worker", "child"])
-@pytest.mark.parametrize("phase", PHASES)
-def test_killed_at_any_phase_it_makes_one_version(
-    training: Training, tmp_path: Path, phase: str, victim: str
-) -> None:
-    run = request(training, tmp_path)
-    doomed = start_doomed(training, tmp_path)
-    try:
-        until(lambda: reached(training, run, phase) or doomed.poll() is not None)
-        if victim == "child":
-            for pid in processes_of(run):
-                os.kill(pid, signal.SIGKILL)
-            until(lambda: not processes_of(run) or reached(training, run, "publishing"))
-    finally:
-        doomed.kill()
-        doomed.wait()
-    until(lambda: not processes_of(run))
-    heir = worker(training)
-    heir.start()
-    until(lambda: status(training, run) is RunStatus.SUCCEEDED)
-    assert heir.stop(timeout_s=WAIT_S)
-    assert_one_version(training, run)
-
-
-@pytest.mark.full
-def test_a_cancelled_run_leaves_no_checkpoint(training: Training, tmp_path: Path) -> None:
-    run = request(training, tmp_path)
-    background = worker(training)
-    background.start()
-    kept = training.folder(run.id) / handover.KEPT / "checkpoint.pt"
-    until(kept.is_file)
-    with training.database.write() as unit:
-        training.cancel(unit, run.id)
-    until(lambda: status(training, run) is RunStatus.CANCELLED)
-    assert background.stop(timeout_s=WAIT_S)
-    assert [path.name for path in training.folder(run.id).iterdir()] == [LOG]
-    assert processes_of(run) == []
