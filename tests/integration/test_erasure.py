@@ -193,9 +193,9 @@ def test_the_command_line_tells_and_erases(project: Project) -> None:
     assert "no snapshot holds an example of it" in told.output
     purged = runner.invoke(interactions_cli.app, ["purge", "--subject", "carl"], input="y\n")
     assert purged.exit_code == 0, purged.output
-    assert "1 calls and 0 imported examples" in purged.output
+    assert "1 call and 0 imported examples" in purged.output
     assert "erased " in purged.output
-    assert "1 interactions" in purged.output
+    assert "interactions 1" in purged.output
     assert project.files_with(MARK) == []
     listed = json.loads(runner.invoke(interactions_cli.app, ["erasures", "--json"]).stdout)
     assert listed[0]["counts"]["interactions"] == 1

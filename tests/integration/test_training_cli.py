@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from inhouse.bootstrap import bootstrap
+from inhouse.cli import evaluation as evaluation_cli
 from inhouse.cli import jobs as jobs_cli
 from inhouse.cli import train as train_cli
 from inhouse.cli.context import set_folder
@@ -23,11 +25,15 @@ from inhouse.datasets import snapshot
 from inhouse.datasets.arrange import BuildSettings
 from inhouse.datasets.ingest import import_file
 from inhouse.settings import load_settings
+from inhouse.testing.clock import FrozenClock
+from inhouse.testing.upstream_behaviours import hang
+from inhouse.testing.upstream_server import ScriptedUpstream
 from inhouse.training import runs
 
 pytestmark = pytest.mark.models
 
 WAIT_S = 180.0
+INHOUSE = (sys.executable, "-m", "inhouse.cli.main")
 WARM = ("sunny", "bright", "golden", "clear", "glowing", "shining")
 COLD = ("rainy", "grey", "stormy", "foggy", "freezing", "gloomy")
 PLACES = ("harbour", "market", "valley", "old town")
@@ -90,6 +96,39 @@ def test_start_and_wait_trains_in_this_process(project: Path) -> None:
     assert done["result"]["version_id"] == one["version_id"]
 
 
+def test_an_evaluation_that_is_killed_is_done_again(project: Path) -> None:
+    """The one that waits since the training, asked for by hand; then by whoever comes next."""
+    code, output = run(train_cli, "start", "train-cli-weather", "--set", "folds=3", "--wait")
+    assert code == 0, output
+    with ScriptedUpstream({"general": hang()}) as upstream:
+        with (project / "inhouse.toml").open("a") as settings:
+            settings.write('chain = ["server/general"]\n')
+            settings.write(f'[upstreams.server]\nbase_url = "{upstream.base_url}"\n')
+        started = subprocess.Popen(
+            [*INHOUSE, "--dir", str(project), "evaluation", "run", "train-cli-weather@1"]
+        )
+        try:
+            upstream.wait_until(lambda: bool(upstream.requests), WAIT_S)
+        finally:
+            started.kill()
+            started.wait()
+        upstream.script = {"general": "warm"}
+        assert [one["status"] for one in loaded(evaluation_cli, "list")] == ["running"]
+        [job, _] = loaded(jobs_cli, "list")
+        assert (job["name"], job["status"]) == ("evaluation.run", "running")
+        later = FrozenClock(SystemClock().now() + timedelta(hours=1))
+        app = bootstrap(load_settings(project, {}), clock=later)
+        ended = app.make_worker(1).run_next()
+        app.database.close()
+        assert ended is not None
+        assert (ended.id, ended.status) == (job["id"], "done")
+        assert [one["status"] for one in loaded(evaluation_cli, "list")] == ["done", "failed"]
+        code, output = run(evaluation_cli, "run", "train-cli-weather@1")
+    assert code == 0, output
+    assert "verdict: " in output
+    assert len(loaded(jobs_cli, "list", "--name", "evaluation.run")) == 2
+
+
 def test_start_without_wait_queues_and_can_be_cancelled(project: Path) -> None:
     queued = loaded(train_cli, "start", "train-cli-weather")
     assert queued["status"] == "queued"
@@ -125,6 +164,8 @@ def test_a_cancelled_run_is_not_brought_back(project: Path) -> None:
         (train_cli, ["start", "train-cli-weather", "--snapshot", "ffffffff"], 3),
         (train_cli, ["status", "nope"], 3),
         (train_cli, ["cancel", "nope"], 3),
+        (evaluation_cli, ["run", "train-cli-weather"], 2),
+        (evaluation_cli, ["run", "train-cli-weather@7"], 3),
         (jobs_cli, ["show", "nope"], 3),
         (jobs_cli, ["list", "--status", "asleep"], 2),
     ],
@@ -164,7 +205,7 @@ def test_ctrl_c_cancels_the_run(project: Path) -> None:
     arguments = ["train", "start", "train-cli-weather", "--wait", "--recipe", "encoder.v1"]
     arguments += ["--set", "epochs=50", "--set", "threads=1"]
     started = subprocess.Popen(
-        [sys.executable, "-m", "inhouse.cli.main", "--dir", str(project), *arguments],
+        [*INHOUSE, "--dir", str(project), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

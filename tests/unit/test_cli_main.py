@@ -57,3 +57,27 @@ def test_a_demo_with_a_bad_address_writes_nothing(tmp_path: Path, tell: Tell) ->
     code, _ = tell("demo", "--dir", tmp_path / "d", "--base-url", "nonsense", "--model", "x")
     assert code == 2
     assert not (tmp_path / "d").exists()
+
+
+def test_a_list_that_is_empty_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists = [
+        *(f"{group} list" for group in ("task", "dataset", "versions", "evaluation", "store")),
+        *(f"{group} list" for group in ("alerts", "jobs", "keys", "drift")),
+        *("train status", "automation status", "interactions erasures"),
+    ]
+    silent = []
+    for words in lists:
+        monkeypatch.setattr("sys.argv", ["inhouse", "--dir", str(tmp_path), *words.split()])
+        with pytest.raises(SystemExit):
+            main.run()
+        if len(capsys.readouterr().out.splitlines()) != 1:
+            silent.append(words)
+    assert silent == []
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused(tmp_path: Path, tell: Tell) -> None:
+    add = ("--dir", tmp_path, "feedback", "add", "01890000-0000-7000-8000-000000000000")
+    code, line = tell(*add, "--value", "[" * 100_000)
+    assert (code, "nested too deeply" in line) == (2, True)

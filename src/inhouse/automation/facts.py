@@ -15,18 +15,17 @@ from inhouse.automation.when_to_roll_out import Against, Contest, Judged, Standi
 from inhouse.automation.when_to_train import Drifted, LastRun, Learning
 from inhouse.core.errors import Invalid, NotFound
 from inhouse.core.references import ReferenceKind, parse_reference
-from inhouse.core.states import RUNS, JobStatus, RunStatus, VersionStatus
+from inhouse.core.states import RUNS, RunStatus, VersionStatus
 from inhouse.datasets import snapshot
 from inhouse.datasets.curate import count_new
 from inhouse.datasets.example import check_learnable
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.evaluation.records import EvaluationRecord, list_evaluations
-from inhouse.evaluation.run import JOB as EVALUATION_JOB
+from inhouse.evaluation.run import pending
 from inhouse.interactions.activity import NOT_COUNTED
 from inhouse.interactions.counts import sums
 from inhouse.interactions.filters import Facets, Span
-from inhouse.jobs import queue
 from inhouse.monitoring.tables import Drift
 from inhouse.registry import routes, versions
 from inhouse.registry.routes import FULL, Route
@@ -254,12 +253,7 @@ def _evaluating(
     unit: ReadUnit, version: Version, newest: EvaluationRecord | None, now: datetime
 ) -> bool:
     """One that has run for a day without a job is of a process that died."""
-    waiting = [
-        job
-        for status in (JobStatus.QUEUED, JobStatus.RUNNING)
-        for job in queue.list_jobs(unit, status=status, name=EVALUATION_JOB, limit=_JOBS)
-    ]
-    return any(job.arguments.get("version_id") == version.id for job in waiting) or (
+    return bool(pending(unit, version.id)) or (
         newest is not None and newest.status == "running" and now - newest.created_at < _LONGEST
     )
 

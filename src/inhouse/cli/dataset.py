@@ -154,6 +154,8 @@ def list_all(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJs
     if as_json:
         context.print_json(found)
         return
+    if not found:
+        typer.echo("no snapshots yet: inhouse dataset build TASK")
     for record in found:
         typer.echo(f"{record.short_hash}  {record.task:<16} {_sizes(record)}  {record.id}")
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from inhouse.cli.context import Context
     from inhouse.evaluation.records import EvaluationRecord
+    from inhouse.jobs.queue import JobRecord
 
 app = typer.Typer(name="evaluation", help="Evaluations and the gate.", no_args_is_help=True)
 
@@ -17,32 +19,51 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def run(reference: str, as_json: AsJson = False) -> None:
     """Score TASK@N beside the incumbent, the general model and the floors, here and now."""
+    from inhouse.cli.context import open_context
+    from inhouse.core.errors import InhouseError
+    from inhouse.evaluation.records import get
+    from inhouse.evaluation.run import request
+
+    context = open_context()
+    context.app.evaluator.check(reference)
+    with context.app.database.write() as unit:
+        job = request(unit, reference, clock=context.app.clock)
+    done = _follow(context, job.id, quiet=as_json)
+    if done.result is None:
+        why = f": {done.error}" if done.error else ""
+        raise InhouseError(f"the evaluation is {done.status}{why}", code="evaluation-failed")
+    with context.app.database.read() as unit:
+        record = get(unit, done.result["evaluation_id"])
+    _show(record, as_json=as_json)
+
+
+def _follow(context: Context, job_id: str, *, quiet: bool) -> JobRecord:
+    """Wait for the job's end with a bar in a terminal. Ctrl-C stops it."""
     import asyncio
 
     from rich.progress import Progress
 
-    from inhouse.cli.context import open_context
-    from inhouse.core.errors import Invalid
-    from inhouse.core.references import ReferenceKind, parse_reference
-    from inhouse.registry.versions import get
+    from inhouse.cli.work_here import work_here
+    from inhouse.jobs import handler
 
-    context = open_context()
-    parsed = parse_reference(reference)
-    if parsed.kind is not ReferenceKind.VERSION:
-        raise Invalid(f"{reference} is no model version", hint="write TASK@N")
-    with context.app.database.read() as unit:
-        version = get(unit, parsed.name, parsed.number)
+    app_ = context.app
     try:
-        with Progress(transient=True, disable=as_json or not context.console.is_terminal) as bar:
+        with Progress(transient=True, disable=quiet or not context.console.is_terminal) as bar:
             shown = bar.add_task("evaluating", total=None)
-
-            def report(done: float, total: float, note: str) -> None:
-                bar.update(shown, completed=done, total=total, description=note)
-
-            record = context.app.evaluator.evaluate(version.id, progress=report)
+            return work_here(
+                context,
+                job_id,
+                lambda far: bar.update(
+                    shown, completed=far.done, total=far.total, description=far.note
+                ),
+            )
+    except KeyboardInterrupt:
+        with app_.database.write() as unit:
+            handler.cancel(unit, app_.handlers, job_id, at=app_.clock.now())
+        work_here(context, job_id)
+        raise
     finally:
-        asyncio.run(context.app.backends.close())
-    _show(record, as_json=as_json)
+        asyncio.run(app_.backends.close())
 
 
 @app.command("list")
@@ -57,6 +78,8 @@ def list_all(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJs
     if as_json:
         context.print_json(found)
         return
+    if not found:
+        typer.echo("no evaluations yet: inhouse evaluation run TASK@N")
     for record in found:
         typer.echo(
             f"{record.id}  {record.created_at:%Y-%m-%d %H:%M}  {record.candidate:<16} "

@@ -239,7 +239,11 @@ def _read(value: str) -> Any:
     """JSON where it is JSON, else the text itself: ``positive``, ``0.5``, ``{"label": "x"}``."""
     import msgspec
 
+    from inhouse.core.errors import Invalid
+
     try:
         return msgspec.json.decode(value)
     except msgspec.DecodeError:
         return value
+    except RecursionError:
+        raise Invalid("the value is nested too deeply", code="feedback-value") from None

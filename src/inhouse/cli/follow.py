@@ -39,6 +39,7 @@ def follow(context: Context, run: Run, *, quiet: bool = False) -> Run:
 
 
 def _watch(context: Context, run: Run, show: Show) -> Run:
+    from inhouse.cli.work_here import start_attempt
     from inhouse.core.states import RUNS, RunStatus
     from inhouse.training import runs
 
@@ -57,17 +58,9 @@ def _watch(context: Context, run: Run, show: Show) -> Run:
             return now
         idle = here is None or not here.is_alive()
         if now.status is RunStatus.QUEUED and looks >= _GRACE_LOOKS and idle:
-            here = _work_here(context, now.job_id)
+            here = start_attempt(context, now.job_id)
         looks += 1
         pause.wait(_LOOK_S)
-
-
-def _work_here(context: Context, job_id: str) -> threading.Thread:
-    """Do one attempt at the job in this process, if nobody else has it by now."""
-    work = context.app.make_worker(1).run_next
-    thread = threading.Thread(target=work, args=(job_id,), name="train-wait", daemon=True)
-    thread.start()
-    return thread
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from inhouse.monitoring.erasure import ErasureRecord
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_LOOK_S = 0.2
 
 
 def purge(
@@ -60,6 +58,8 @@ def erasures(as_json: AsJson = False) -> None:
     if as_json:
         context.print_json([asdict(one) for one in found])
         return
+    if not found:
+        typer.echo("nothing was erased")
     for one in found:
         typer.echo(f"{one.created_at:%Y-%m-%d %H:%M:%S}  {_words(one)}")
 
@@ -72,10 +72,16 @@ def _question(context: Context, subject: str | None, before: str | None) -> str:
     with context.app.database.read() as unit:
         if subject is not None:
             has = held(unit, subject)
-            what = f"{has.interactions:,} calls and {has.imported:,} imported examples"
+            what = (
+                f"{_count(has.interactions, 'call')} and {_count(has.imported, 'imported example')}"
+            )
             return f"Erase {what} of {subject}, and all that was made of them?"
         count = count_before(unit, parse_time(before or ""))
     return f"Erase the content of all calls before {before} ({count:,}), and what was made of them?"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _request(context: Context, subject: str | None, before: str | None) -> JobRecord:
@@ -90,33 +96,14 @@ def _request(context: Context, subject: str | None, before: str | None) -> JobRe
 
 
 def _run(context: Context, job: JobRecord) -> tuple[JobRecord, ErasureRecord | None]:
-    """Do the job in this process, unless a worker has it already, and wait for its end."""
     from inhouse.cli.output import counting
-    from inhouse.jobs import queue
+    from inhouse.cli.work_here import work_here
     from inhouse.monitoring.erasure import get
 
-    here: threading.Thread | None = None
-    pause = threading.Event()
     with counting("erased") as told:
-        while True:
-            if here is None or not here.is_alive():
-                here = _work_here(context, job.id)
-            with context.app.database.read() as unit:
-                job, record = queue.get(unit, job.id), get(unit, job.id)
-            if job.progress is not None:
-                told(int(job.progress.done))
-            if job.is_final:
-                here.join()
-                return job, record
-            pause.wait(_LOOK_S)
-
-
-def _work_here(context: Context, job_id: str) -> threading.Thread:
-    """Do one attempt at the job, if nobody else has it."""
-    work = context.app.make_worker(1).run_next
-    thread = threading.Thread(target=work, args=(job_id,), name="purge", daemon=True)
-    thread.start()
-    return thread
+        done = work_here(context, job.id, lambda progress: told(int(progress.done)))
+    with context.app.database.read() as unit:
+        return done, get(unit, job.id)
 
 
 def _print(job: JobRecord, record: ErasureRecord | None) -> None:
@@ -134,7 +121,7 @@ def _print(job: JobRecord, record: ErasureRecord | None) -> None:
 def _words(record: ErasureRecord) -> str:
     task = f"{record.task} " if record.task else ""
     whose = record.subject or f"{task}before {record.before:%Y-%m-%d %H:%M:%S}"
-    counts = ", ".join(f"{count:,} {name}" for name, count in record.counts.items())
+    counts = ", ".join(f"{name} {count:,}" for name, count in record.counts.items())
     versions = ", ".join(record.versions) or "no version"
     state = "" if record.finished_at else " (not finished)"
     return f"erased {whose}{state}: {counts}; trained from some of it: {versions}"

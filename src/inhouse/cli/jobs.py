@@ -39,6 +39,8 @@ def list_all(
         return
     if stopped is not None:
         typer.echo(_paused_line(stopped))
+    if not found:
+        typer.echo("no jobs")
     for job in found:
         typer.echo(
             f"{job.id}  {job.name:<16} {job.status:<10} {job.created_at:%Y-%m-%d %H:%M:%S}  "

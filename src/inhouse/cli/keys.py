@@ -130,6 +130,8 @@ def list_all(as_json: AsJson = False) -> None:
     if as_json:
         context.print_json([_as_json(key) for key in found])
         return
+    if not found:
+        typer.echo("no keys yet: inhouse keys create")
     for key in found:
         revoked = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "active"
         made = f"{key.created_at:%Y-%m-%d %H:%M}"

@@ -14,8 +14,6 @@ import typer
 from inhouse.core.errors import Invalid
 
 if TYPE_CHECKING:
-    from inhouse.cli.context import Context
-    from inhouse.jobs.queue import JobRecord
     from inhouse.store.copies import Copied
     from inhouse.store.prune import Garbage
     from inhouse.store.publish import Progress
@@ -25,7 +23,6 @@ app = typer.Typer(
     name="store", help="Models on disk: versions, checksums, imports.", no_args_is_help=True
 )
 
-_LOOK_S = 0.5
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -109,6 +106,7 @@ def scrub(
     With --wait in this process, unless a worker is at hand; exit 1 when something was found.
     """
     from inhouse.cli.context import open_context
+    from inhouse.cli.work_here import work_here
     from inhouse.registry import upkeep
 
     context = open_context()
@@ -117,7 +115,7 @@ def scrub(
     if not wait:
         typer.echo(f"scrub {job.id} is queued; `inhouse jobs show {job.id}`")
         return
-    job = _await_end(context, job.id)
+    job = work_here(context, job.id)
     result = job.result or {}
     if as_json:
         context.print_json({"job": job.id, "status": job.status, **result})
@@ -127,22 +125,6 @@ def scrub(
         said = f"{result['findings']} findings" if result else job.error or "stopped"
         typer.echo(f"scrub {job.id} is {job.status}: {said}")
     raise typer.Exit(1 if result.get("findings", 1) else 0)
-
-
-def _await_end(context: Context, job_id: str) -> JobRecord:
-    """Do the job here, or wait for the worker that was faster."""
-    from threading import Event
-
-    from inhouse.jobs import queue
-
-    worker, pause = context.app.make_worker(1), Event()
-    while True:
-        worker.run_next(job_id)
-        with context.app.database.read() as unit:
-            job = queue.get(unit, job_id)
-        if job.is_final:
-            return job
-        pause.wait(_LOOK_S)
 
 
 @app.command()

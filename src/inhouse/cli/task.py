@@ -37,6 +37,8 @@ def list_tasks(
     if as_json:
         context.print_json(rows)
         return
+    if not rows:
+        typer.echo("no tasks: declare one in inhouse.toml")
     for row in rows:
         chain = " -> ".join(row["chain"]) or "no general model"
         typer.echo(f"{row['name']:<20} {row['kind']:<8} {row['revision']}  {chain}")

@@ -173,6 +173,8 @@ def _print_list(found: list[Run], as_json: bool) -> None:
     if as_json:
         open_context().print_json([asdict(run) for run in found])
         return
+    if not found:
+        typer.echo("no training runs yet: inhouse train start TASK")
     for run in found:
         typer.echo(
             f"{run.id}  {run.task:<16} {run.recipe:<16} {run.status:<10} "

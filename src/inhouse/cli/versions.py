@@ -30,6 +30,8 @@ def list_all(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJs
     if as_json:
         context.print_json([{"reference": v.reference, **_plain(v)} for v in found])
         return
+    if not found:
+        typer.echo("no versions yet: inhouse train start TASK")
     for version in found:
         typer.echo(
             f"{version.reference:<20} {version.status:<10} {version.recipe:<16} "

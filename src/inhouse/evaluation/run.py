@@ -13,12 +13,12 @@ from typing import Any
 from inhouse.core.clock import Clock
 from inhouse.core.errors import InhouseError, Invalid
 from inhouse.core.references import ReferenceKind, parse_reference
-from inhouse.core.states import VersionStatus
+from inhouse.core.states import JobStatus, VersionStatus
 from inhouse.datasets.erase import DROPPED, count_erased
 from inhouse.datasets.example import Example
 from inhouse.datasets.snapshot import SnapshotRecord, load_examples
 from inhouse.datasets.snapshot import get as get_snapshot
-from inhouse.db.unit import Database, WriteUnit
+from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.evaluation import floors, records
 from inhouse.evaluation.gate import GateSettings, VerdictKind, compare, decide
 from inhouse.evaluation.measure import Answer, Result, measure
@@ -36,6 +36,7 @@ from inhouse.tasks.spec import TaskSpec
 
 JOB = "evaluation.run"
 SEED = 20_260_101
+_MOST_JOBS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,12 @@ class Evaluator:
         """What a worker began and left when it died has ended."""
         version_id, why = job.arguments["version_id"], job.error or f"the job was {job.status}"
         records.fail_of_job(unit, job.id, version_id, why, at=at)
+
+    def check(self, reference: str) -> None:
+        """Raise what ``request`` or ``evaluate`` would, before anything is asked."""
+        with self.database.read() as unit:
+            version = _version(unit, reference)
+        self._load(version.id, None)
 
     def evaluate(
         self,
@@ -272,9 +279,27 @@ def _since(began: float) -> float:
 
 
 def request(unit: WriteUnit, reference: str, *, clock: Clock) -> JobRecord:
-    """Queue the evaluation of ``task@n``. Raises Invalid for another kind of reference."""
+    """Queue the evaluation of ``task@n``, if none waits. Raises Invalid for another kind of
+    reference."""
+    version = _version(unit, reference)
+    for job in pending(unit, version.id):
+        if job.status is JobStatus.QUEUED:
+            return job
+    return queue.enqueue(unit, JOB, {"version_id": version.id}, at=clock.now())
+
+
+def pending(unit: ReadUnit, version_id: str) -> list[JobRecord]:
+    """Evaluations of a version that wait or run."""
+    return [
+        job
+        for status in (JobStatus.QUEUED, JobStatus.RUNNING)
+        for job in queue.list_jobs(unit, status=status, name=JOB, limit=_MOST_JOBS)
+        if job.arguments.get("version_id") == version_id
+    ]
+
+
+def _version(unit: ReadUnit, reference: str) -> Version:
     parsed = parse_reference(reference)
     if parsed.kind is not ReferenceKind.VERSION:
         raise Invalid(f"{reference} is no model version", hint="write TASK@N")
-    version = versions.get(unit, parsed.name, parsed.number)
-    return queue.enqueue(unit, JOB, {"version_id": version.id}, at=clock.now())
+    return versions.get(unit, parsed.name, parsed.number)
