@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,16 @@ def lowest(tmp_path: Path) -> Path:
     return resolved
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that other accounts may enter: PostgreSQL does not run as root. Where pytest keeps its
+    folders, every new session shuts them out again."""
+    folder = Path(tempfile.mkdtemp(prefix="ihlowest"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _runtime() -> set[str]:
     """The packages that the extras other than torch and its company bring."""
     import tomllib
@@ -60,9 +73,9 @@ def test_the_lowest_versions_resolve(lowest: Path) -> None:
 
 
 @pytest.mark.full
-def test_the_unit_suite_passes_at_the_lowest_versions(lowest: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    python = str(tmp_path / "venv" / "bin" / "python")
+def test_the_unit_suite_passes_at_the_lowest_versions(lowest: Path, open_folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(open_folder)], check=True)
+    python = str(open_folder / "bin" / "python")
     pip = [python, "-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check"]
     subprocess.run([*pip, "--no-compile", "-r", str(lowest)], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], check=True)

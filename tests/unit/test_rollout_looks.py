@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from random import Random
 
@@ -154,8 +155,11 @@ def test_a_difference_is_found_as_often_as_was_planned() -> None:
     assert at_least(runs - inside, runs, ALPHA) > 0.001
 
 
+_numbers = itertools.count()
+
+
 def seen(*, is_b: bool, bad: bool = False, unit: str = "", latency_s: float = 0.1) -> Seen:
-    return Seen("g1", 1, is_b, 5000, bad, None, latency_s, unit)
+    return Seen("g1", 1, is_b, 5000, bad, None, latency_s, unit or f"u{next(_numbers)}")
 
 
 def test_the_moments_of_looks() -> None:
@@ -182,6 +186,17 @@ def test_users_count_once() -> None:
     for _ in range(25):
         slow.outcome(seen(is_b=True, unit="ada", latency_s=2.0))
     assert (slow.b.count, slow.b.mean, slow.a.mean) == (1, 2.0, None)
+
+
+def test_a_unit_that_is_named_again_counts_once() -> None:
+    trial = Trial(Measure.SUCCESS, horizon=1000, by_user=False)
+    for bad in (False, True, True):
+        trial.outcome(seen(is_b=True, bad=bad, unit="ada"))
+    assert (trial.b.count, trial.b.mean) == (1, 1.0)
+    right = Trial(Measure.CORRECT, horizon=1000, by_user=False)
+    for error in (0.0, 1.0):
+        right.label(unit="ada", candidate=True, weight_bp=5000, error=error)
+    assert (right.b.count, right.b.mean) == (1, 1.0)
 
 
 def test_labels_and_latencies() -> None:

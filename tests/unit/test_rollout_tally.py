@@ -23,9 +23,9 @@ def seen(number: int, **changes: object) -> Seen:
         bad=False,
         paired_bad=None,
         latency_s=0.1,
-        unit=f"u{number}",
-    )
-    return one._replace(**changes)  # type: ignore[arg-type]
+        unit="",
+    )._replace(**changes)  # type: ignore[arg-type]
+    return one if one.unit else one._replace(unit=f"{one.process} {one.candidate} {number}")
 
 
 def limit(reading: Reading, name: str) -> int:
@@ -76,6 +76,28 @@ def test_users_count_once() -> None:
     assert reading.candidate == 10
     assert limit(reading, "max_p95_s") == 10
     assert limit(reading, "min_score") == 10
+
+
+def test_a_unit_that_is_named_again_counts_once() -> None:
+    """Its calls meet one arm, also where the task calls no units users."""
+    tally = Tally(PLAN, by_user=False)
+    for number in range(WARM_UP):
+        tally.outcome(seen(number))
+        tally.outcome(seen(number, candidate=False))
+    for number in range(50):
+        tally.outcome(seen(number, unit="ada", bad=number > 0))
+        tally.label(unit="ada", candidate=True, weight_bp=5000, error=1.0)
+    reading = tally.reading(MARGIN)
+    assert reading.candidate == WARM_UP + 1
+    assert limit(reading, "min_score") == 1
+    assert limit(reading, "max_p95_s") == 1
+    good = Tally(PLAN, by_user=False)
+    for number in range(WARM_UP):
+        good.outcome(seen(number))
+        good.outcome(seen(number, candidate=False))
+    good.outcome(seen(0, unit="ada"))
+    good.label(unit="ada", candidate=True, weight_bp=5000, error=1.0)
+    assert good.reading(MARGIN).harm == reading.harm, "its first call was good"
 
 
 def test_a_shadow_is_evidence_of_its_own() -> None:

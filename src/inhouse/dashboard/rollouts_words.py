@@ -69,6 +69,7 @@ _MET: Final[Mapping[str, str]] = {
 }
 BOUND: Final = "\N{NO-BREAK SPACE}"
 """Keeps a number and its unit on one line."""
+_REQUEST: Final = "request; one that calls name again counts once"
 _SAY_WHY: Final = ("hold", "roll_back", "abort")
 _ORDER: Final = ("harm", "mismatch", "certificate", "calm", "outcomes", "dwell", "bake")
 
@@ -203,7 +204,7 @@ def facts(rollout: RolloutRecord) -> list[tuple[str, str]]:
     plan = rollout.plan
     held = weight(plan.hold_back_bp)
     return [
-        ("Unit", "user or document, by its mean" if rollout.by_user else "request"),
+        ("Unit", "user or document, by its mean" if rollout.by_user else _REQUEST),
         ("Margin", f"{number(plan.margin, 3)} of calls at full weight"),
         (
             "Calls",

@@ -154,6 +154,12 @@ SCENARIOS: Final = (
         by_user=True,
     ),
     Scenario(
+        name="named-units",
+        truth="equal, the same users, counted by request",
+        calls=truths.sticky((30, 100, 300, 1000), 0.1, 0.2),
+        bars=(_false_rollback(),),
+    ),
+    Scenario(
         name="shadow-equal",
         truth="shadow, equal .90, 60 % of failures shared",
         calls=truths.sharing(0.06, 0.04, 0.04),

@@ -15,7 +15,7 @@ from inhouse.rollout.guardrails import (
     ThresholdReading,
 )
 from inhouse.rollout.plan import FULL_BP, Metric, Plan
-from inhouse.rollout.users import UserMeans
+from inhouse.rollout.users import Units, UserMeans
 
 WARM_UP: Final = 20
 """First answers of each process and arm; no latency of the process counts until both had them."""
@@ -36,7 +36,11 @@ class Seen(NamedTuple):
 
 
 class Tally:
-    """The evidence of one rollout, shadow and ramp. The same calls give the same readings."""
+    """The evidence of one rollout, shadow and ramp. The same calls give the same readings.
+
+    Each unit gives one outcome, one latency and one label: its calls meet one arm, so they are
+    alike. The outcome is that of its first call, or ``by_user`` the mean of its first ones.
+    """
 
     def __init__(self, plan: Plan, *, by_user: bool) -> None:
         self._plan = plan
@@ -49,8 +53,7 @@ class Tally:
         self._evidence = Evidence(self._plan, by_user=self._by_user)
         self._shadow = ShadowEvidence(self._plan)
         self._users = UserMeans()
-        self._timed: set[str] = set()
-        self._judged: set[str] = set()
+        self._seen, self._timed, self._judged = Units(), Units(), Units()
 
     def outcome(self, seen: Seen) -> None:
         """Count one outcome."""
@@ -62,7 +65,7 @@ class Tally:
             closed = self._users.add(seen.unit, candidate=arm, weight=weight, bad=seen.bad)
             for user in closed:
                 self._answered(user.candidate, user.weight, user.bad)
-        else:
+        elif self._seen.is_new(seen.unit):
             self._answered(arm, weight, seen.bad)
         self._time(seen, weight)
 
@@ -78,12 +81,12 @@ class Tally:
         if answers[other] < WARM_UP:
             if not arm:
                 self._evidence.took_alone(seen.latency_s)
-        elif self._is_first(self._timed, seen.unit):
+        elif self._timed.is_new(seen.unit):
             self._evidence.took(candidate=arm, weight=weight, latency_s=seen.latency_s)
 
     def label(self, *, unit: str, candidate: bool, weight_bp: int, error: float) -> None:
         """Count one label."""
-        if self._is_first(self._judged, unit):
+        if self._judged.is_new(unit):
             weight = weight_bp / FULL_BP
             self._evidence.labelled(candidate=candidate, weight=weight, error=error)
 
@@ -102,15 +105,6 @@ class Tally:
     def _answered(self, candidate: bool, weight: float, bad: float) -> None:
         self._evidence.assigned(candidate=candidate, weight=weight)
         self._evidence.answered(candidate=candidate, weight=weight, bad=bad)
-
-    def _is_first(self, known: set[str], unit: str) -> bool:
-        """Where units are users, each gives one latency and one label: its calls are alike."""
-        if not self._by_user:
-            return True
-        if unit in known:
-            return False
-        known.add(unit)
-        return True
 
 
 def as_json(reading: Reading | ShadowReading) -> dict[str, Any]:

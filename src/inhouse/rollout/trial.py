@@ -11,7 +11,7 @@ from inhouse.rollout.guardrails import average
 from inhouse.rollout.sequential.harm import BoundedHarm, Harm, HarmTest
 from inhouse.rollout.sequential.mismatch import Mismatch
 from inhouse.rollout.tally import WARM_UP, Seen
-from inhouse.rollout.users import UserMeans
+from inhouse.rollout.users import Units, UserMeans
 
 FEWEST: Final = 20
 """Outcomes of an arm below which a look finds nothing."""
@@ -121,7 +121,8 @@ class _Guard:
 
 class Trial:
     """The outcomes and labels of one experiment. The same ones give the same sums in any order;
-    the evidence of harm goes by their order."""
+    the evidence of harm goes by their order. Each unit gives one outcome, latency or label, as in
+    ``tally.Tally``."""
 
     def __init__(self, measure: Measure, *, horizon: int, by_user: bool) -> None:
         self.measure = measure
@@ -129,7 +130,7 @@ class Trial:
         self.b = Sums()
         self._by_user = by_user
         self._users = UserMeans()
-        self._first: set[str] = set()
+        self._seen, self._measured = Units(), Units()
         self._answers: Counter[tuple[str, bool]] = Counter()
         self._mismatch = Mismatch()
         self._calls = _Guard(max(horizon, _MOST_CALLS), degrees=by_user)
@@ -171,16 +172,16 @@ class Trial:
             closed = self._users.add(seen.unit, candidate=is_b, weight=weight, bad=seen.bad)
             for user in closed:
                 self._answered(user.candidate, user.weight, user.bad)
-        else:
+        elif self._seen.is_new(seen.unit):
             self._answered(is_b, weight, float(seen.bad))
         if self.measure is Measure.LATENCY:
             self._answers[seen.process, is_b] += 1
-            if self._answers[seen.process, is_b] > WARM_UP and self._counts(seen.unit):
+            if self._answers[seen.process, is_b] > WARM_UP and self._measured.is_new(seen.unit):
                 self._of(is_b).add(seen.latency_s)
 
     def label(self, *, unit: str, candidate: bool, weight_bp: int, error: float) -> None:
         """Count one label."""
-        if self._labels is None or not self._counts(unit):
+        if self._labels is None or not self._measured.is_new(unit):
             return
         is_wrong = float(error > 0.0)
         bad = error if self.measure is Measure.ERROR else is_wrong
@@ -198,15 +199,6 @@ class Trial:
 
     def _of(self, is_b: bool) -> Sums:
         return self.b if is_b else self.a
-
-    def _counts(self, unit: str) -> bool:
-        """Where units are users, each gives one latency or label: its calls are alike."""
-        if not self._by_user:
-            return True
-        if unit in self._first:
-            return False
-        self._first.add(unit)
-        return True
 
 
 def _estimate(sums: Sums, more: int) -> tuple[float, float]:

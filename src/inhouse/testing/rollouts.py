@@ -15,7 +15,13 @@ SPEC: Final = TaskSpec(
     prompt="{{ input }}",
     chain=("embedded/general",),
 )
-SHORTER: Final = {"sticky-users": 3000, "split-right": 3000, "as-fast": 3000, "thresholds": 2000}
+SHORTER: Final = {
+    "sticky-users": 3000,
+    "named-units": 3000,
+    "split-right": 3000,
+    "as-fast": 3000,
+    "thresholds": 2000,
+}
 """Requests after which runs of these scenarios end, where there is seldom a verdict before 20,000:
 a false verdict until then is one too many as well."""
 
