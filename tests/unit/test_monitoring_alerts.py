@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from inhouse.bootstrap import bootstrap
 from inhouse.cli.main import app as cli
+from inhouse.core.errors import BackendError
 from inhouse.db.unit import Database
 from inhouse.gateway.breakers import Breakers
 from inhouse.interactions.record import Recorder
@@ -285,6 +286,28 @@ def test_levels_that_nobody_wants_are_listed_only(
     assert (row.code, row.level, row.told_at) == ("job-failed", "warn", None)
 
 
+def test_who_heard_that_it_began_hears_that_it_is_over_whatever_its_level_is_by_then(
+    start: Start, sqlite_database: Database, clock: FrozenClock, server: Server, heard: Heard
+) -> None:
+    """A breaker that waits for its probe is of level ``warn``."""
+    late = Heard()
+    process = start(settings=NotifySettings(levels=("bad",)), late=late)
+    settings, channels = NotifySettings(levels=("bad",)), {"desk": heard}
+    process.alerter.configure(settings, channels)
+    guard, at = server.breakers.of("local/m"), clock.monotonic()
+    guard.end(guard.start(at), at, 0.1, BackendError("no route to host", code="connect"))
+    process.tick()
+    process.alerter.configure(settings, {**channels, "late": late})
+    clock.advance(61)
+    process.tick()
+    assert alerts(sqlite_database)[0].level == "warn"
+    server.breakers.reset("local/m")
+    clock.advance(31)
+    process.tick()
+    assert heard.told == [("raised", "breaker-open"), ("resolved", "breaker-open")]
+    assert late.told == []
+
+
 def test_a_channel_that_fails_keeps_nobody_else_from_hearing_and_is_tried_again(
     start: Start, sqlite_database: Database, clock: FrozenClock, heard: Heard
 ) -> None:
@@ -305,6 +328,7 @@ def test_a_channel_that_fails_keeps_nobody_else_from_hearing_and_is_tried_again(
     process.tick()
     assert broken.told == [("raised", "settings-invalid")]
     assert len(heard.told) == 1
+    assert broken.notices[0].id == heard.notices[0].id
     assert alerts(sqlite_database)[0].channels == {"desk": None, "pager": None}
 
 

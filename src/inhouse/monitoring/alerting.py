@@ -39,6 +39,12 @@ class Rules:
         """The channels that hear of an alert of a level."""
         return self.channels if level in self.levels else ()
 
+    def witnesses(self, row: AlertRecord) -> tuple[str, ...]:
+        """The channels that are to hear that an alert is over: those that were told of it, whatever
+        its level is by then."""
+        told = (row.channels or {}) if row.is_told else {}
+        return tuple(name for name in self.channels if name in told)
+
 
 class Verb(StrEnum):
     BEGIN = "begin"
