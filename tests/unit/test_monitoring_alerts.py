@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -11,10 +10,7 @@ from typing import Literal
 
 import pytest
 from sqlalchemy import event
-from typer.testing import CliRunner
 
-from inhouse.bootstrap import bootstrap
-from inhouse.cli.main import app as cli
 from inhouse.core.errors import BackendError
 from inhouse.db.unit import Database
 from inhouse.gateway.breakers import Breakers
@@ -29,13 +25,12 @@ from inhouse.notify.base import NotDelivered, Notice
 from inhouse.rollout import experiments
 from inhouse.rollout.conduct import Conductor
 from inhouse.rollout.declared import question_of
-from inhouse.settings import NotifySettings, RolloutSettings, load_settings
+from inhouse.settings import NotifySettings, RolloutSettings
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
 from inhouse.testing.traffic import Traffic
-from inhouse.testing.webhook_server import WebhookServer
 
 COOLDOWN_S = 3600.0
 PATIENCE_S = 30.0
@@ -574,41 +569,3 @@ def test_a_database_that_takes_nothing_is_told_of_too(
         "recording-fails": False,
         "settings-invalid": True,
     }
-
-
-def test_the_wired_product_tells_and_shows(tmp_path: Path) -> None:
-    """From a change of inhouse.toml to the channel, the command line, and other channels."""
-
-    def run(*words: str) -> str:
-        done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", *words])
-        assert done.exit_code == 0, done.output + str(done.exception)
-        return done.stdout
-
-    toml = tmp_path / "inhouse.toml"
-    with WebhookServer() as hook:
-        toml.write_text(f'[notify.channels.desk]\nkind = "webhook"\nurl = "{hook.url}"\n', "utf-8")
-        app = bootstrap(load_settings(tmp_path, {}))
-        assert "no alerts" in run("list")
-        app.settings_error = "line 3: unknown key"
-        app.alerter.tick()
-        app.alerter.join(PATIENCE_S)
-        assert [one.json["code"] for one in hook.deliveries] == ["settings-invalid"]
-        (listed,) = json.loads(run("list", "--json"))
-        assert (listed["code"], listed["raised"], listed["ended_at"]) == (
-            "settings-invalid",
-            1,
-            None,
-        )
-        assert run("list", "--open").startswith("open  bad ")
-        shown = run("show", "settings-invalid")
-        assert "desk: heard it" in shown
-        assert "docs/runbooks/settings-invalid.md" in shown
-        toml.write_text(
-            '[notify]\nlevels = ["info"]\n[notify.channels.log]\nkind = "log"\n', "utf-8"
-        )
-        app.configure(load_settings(tmp_path, {}))
-        assert set(app.alerter._teller.channels) == {"log"}
-        assert app.alerter._rules.levels == {"info"}
-        app.database.close()
-    done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", "show", "drift"])
-    assert getattr(done.exception, "code", "") == "alert-not-found"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inhouse.settings import UpstreamSettings
 
 
 def serve(
@@ -25,6 +30,7 @@ def serve(
         typer.echo(f"inhouse {url}  (pages and API of {context.app.settings.folder}; Ctrl-C stops)")
         if not context.app.catalog.all():
             typer.echo("no task is declared; `inhouse init` writes an inhouse.toml", err=True)
+        _warn_of_missing_keys(context.app.settings.upstreams)
 
     run(
         context.app,
@@ -52,9 +58,18 @@ def worker(
     app.controller.start()
     app.alerter.start()
     app.conductor.start()
+    _warn_of_missing_keys(app.settings.upstreams)
     typer.echo("worker ready; Ctrl-C stops after the running job")
     stop.wait()
     app.conductor.stop()
     app.alerter.stop()
     app.controller.stop()
     pool.stop()
+
+
+def _warn_of_missing_keys(upstreams: Mapping[str, UpstreamSettings]) -> None:
+    from inhouse.inference.upstream import without_key
+
+    for name in without_key(upstreams):
+        variable = f"INHOUSE_UPSTREAMS__{name.upper()}__API_KEY"
+        typer.echo(f"upstream {name} is external and has no api_key, nor {variable}", err=True)
