@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
 from inhouse.bootstrap import bootstrap
@@ -47,6 +48,8 @@ def test_the_wired_product_tells_and_shows(tmp_path: Path) -> None:
         )
         app.configure(load_settings(tmp_path, {}))
         assert set(app.alerter._teller.channels) == {"log"}
+        never = {"channel": "log", "result": "failed"}
+        assert REGISTRY.get_sample_value("inhouse_notices_total", never) == 0
         assert app.alerter._rules.levels == {"info"}
         app.database.close()
     done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", "show", "drift"])

@@ -25,7 +25,7 @@ from inhouse.db.base import instant_text
 from inhouse.db.unit import Database
 from inhouse.interactions.hours import HOUR, hour_floor
 from inhouse.monitoring import alert_records as records
-from inhouse.monitoring import attention
+from inhouse.monitoring import attention, metrics
 from inhouse.monitoring.alert_records import (
     NOT_YET,
     AlertRecord,
@@ -88,6 +88,7 @@ class Alerter:
     def configure(self, settings: NotifySettings, channels: Mapping[str, Notifier]) -> None:
         """Other channels and rules, for the next look."""
         self._teller.channels = channels
+        metrics.expect_notices(channels)
         self._rules = Rules(
             levels=frozenset(settings.levels),
             cooldown=timedelta(seconds=settings.cooldown_s),
