@@ -264,6 +264,16 @@ def test_a_database_that_is_none(project: Project) -> None:
     assert "not a database" in checks["database"]["message"]
 
 
+def test_a_database_that_may_only_be_read(project: Project) -> None:
+    folder = project()
+    path = folder / ".inhouse" / "inhouse.db"
+    bootstrap(load_settings(folder, {})).database.close()
+    project(more=f"[database]\nurl = 'sqlite:///file:{path}?mode=ro&uri=true'\n")
+    code, checks, _ = examine()
+    assert (code, checks["database"]["state"]) == (1, "failed")
+    assert "attempt to write a readonly database" in checks["database"]["message"]
+
+
 def test_a_store_that_is_something_else(project: Project) -> None:
     folder = project()
     (folder / ".inhouse" / "store").mkdir(parents=True)

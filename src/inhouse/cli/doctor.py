@@ -165,7 +165,8 @@ def _is_ours(address: Any) -> bool:
 
 
 def _database(settings: Settings) -> Check:
-    """Whether it answers; its schema is brought up to date, as by every command."""
+    """Whether it answers and takes something; its schema is brought up to date, as by every
+    command."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from inhouse.core.errors import InhouseError
@@ -176,6 +177,7 @@ def _database(settings: Settings) -> Check:
         database = Database(settings.database_url)
         try:
             upgrade(database)
+            database.try_write()
             with database.read() as unit:
                 found = revision(unit)
         finally:

@@ -25,6 +25,7 @@ def serve(
 
     context = open_context()
     settings = context.app.settings.server
+    context.app.database.try_write()
 
     def ready(url: str) -> None:
         typer.echo(f"inhouse {url}  (pages and API of {context.app.settings.folder}; Ctrl-C stops)")
@@ -50,6 +51,7 @@ def worker(
     from inhouse.cli.context import open_context
 
     app = open_context().app
+    app.database.try_write()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
