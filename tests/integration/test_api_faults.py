@@ -361,6 +361,21 @@ def test_a_start_says_which_external_upstream_has_no_key(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("worker",)])
+def test_a_stop_leaves_a_database_that_is_one_file(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    words = [sys.executable, "-m", "inhouse.cli.main", "--dir", tmp_path, *command]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    with running.stdout:
+        running.stdout.readline()
+        assert (tmp_path / ".inhouse" / "inhouse.db-wal").exists()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(180) == 0
+    assert [path.name for path in (tmp_path / ".inhouse").glob("inhouse.db*")] == ["inhouse.db"]
+
+
 def test_a_head_without_end_is_refused(server: ServerHandle) -> None:
     with connect(server) as sock:
         sock.sendall(head(RUN, 2)[:-4] + b"\r\nx-long: ")

@@ -33,12 +33,15 @@ def serve(
             typer.echo("no task is declared; `inhouse init` writes an inhouse.toml", err=True)
         _warn_of_missing_keys(context.app.settings.upstreams)
 
-    run(
-        context.app,
-        host=host or settings.host,
-        port=settings.port if port is None else port,
-        ready=ready,
-    )
+    try:
+        run(
+            context.app,
+            host=host or settings.host,
+            port=settings.port if port is None else port,
+            ready=ready,
+        )
+    finally:
+        context.app.database.close()  # SQLite's file is whole then, without another beside it
 
 
 def worker(
@@ -67,6 +70,7 @@ def worker(
     app.alerter.stop()
     app.controller.stop()
     pool.stop()
+    app.database.close()
 
 
 def _warn_of_missing_keys(upstreams: Mapping[str, UpstreamSettings]) -> None:
