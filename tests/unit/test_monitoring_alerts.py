@@ -41,11 +41,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
+        self.tries = 0
         self.error = ""
         self._lock = threading.Lock()
 
     def send(self, notice: Notice) -> None:
         with self._lock:
+            self.tries += 1
             if self.error:
                 raise NotDelivered(self.error)
             self.notices.append(notice)
@@ -325,6 +327,29 @@ def test_a_channel_that_fails_keeps_nobody_else_from_hearing_and_is_tried_again(
     assert len(heard.told) == 1
     assert broken.notices[0].id == heard.notices[0].id
     assert alerts(sqlite_database)[0].channels == {"desk": None, "pager": None}
+
+
+def test_a_channel_that_stays_away_is_tried_less_and_less_often(
+    start: Start, clock: FrozenClock, heard: Heard
+) -> None:
+    process = start()
+    process.breaks()
+    heard.error = "connection refused"
+    minutes = []
+    for minute in range(2 * 60):
+        before = heard.tries
+        process.tick()
+        minutes += [minute] * (heard.tries - before)
+        clock.advance(60)
+    assert minutes == [0, 3, 7, 15, 31, 60, 63, 67, 75, 91]
+    process.heals()
+    for _ in range(2):
+        process.tick()
+        clock.advance(60)
+    heard.error = ""
+    clock.advance(RETRY_S)
+    process.tick()
+    assert heard.told == [("resolved", "settings-invalid")]
 
 
 def test_a_channel_that_missed_the_end_hears_of_it_later(

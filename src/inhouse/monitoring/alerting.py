@@ -144,10 +144,10 @@ class Lateness:
                 found[key] = row.failing
         return found
 
-    def tried(self, key: Key) -> None:
-        """Somebody tries it again."""
+    def tried(self, key: Key, monotonic: float) -> None:
+        """Somebody tries it again: the next pause begins."""
         known = self._known[key]
-        self._known[key] = known._replace(tries=known.tries + 1)
+        self._known[key] = known._replace(at=monotonic, tries=known.tries + 1)
 
     def _look(self, rows: Mapping[Key, AlertRecord], monotonic: float) -> None:
         failing = {key: row for key, row in rows.items() if row.failing}
@@ -155,9 +155,14 @@ class Lateness:
             del self._known[key]
         for key, row in failing.items():
             known = self._known.get(key)
-            if known is None:
+            if known is None or _moment(known.row) != _moment(row):
                 self._known[key] = _Late(row, monotonic, 0)
             elif known.row.channels != row.channels:
                 self._known[key] = _Late(row, monotonic, known.tries)
             else:
                 self._known[key] = known._replace(row=row)
+
+
+def _moment(row: AlertRecord) -> tuple[datetime | None, datetime | None]:
+    """When it was told last: another one is another notice, with tries of its own."""
+    return row.told_at, row.ended_at

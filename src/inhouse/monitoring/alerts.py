@@ -184,7 +184,7 @@ class Alerter:
                 if status is not None and book.claim(row, now, dict.fromkeys(names, NOT_YET)):
                     return self._telling(status, replace(row, told_at=now), concern, names, now)
             case Verb.REPEAT if has_room:
-                self._lateness.tried(row.key)
+                self._lateness.tried(row.key, self._clock.monotonic())
                 unheard = dict.fromkeys(step.names, NOT_YET)
                 if book.reclaim(row, {**(row.channels or {}), **unheard}):
                     status = "raised" if row.is_open else "resolved"
