@@ -47,18 +47,22 @@ def serve(
 def worker(
     threads: Annotated[int, typer.Option(min=1, max=16, help="Jobs at once.")] = 1,
 ) -> None:
-    """Run background jobs (training, evaluation) and rollouts apart from a server."""
+    """Run background jobs (training, evaluation) and rollouts apart from a server. It follows
+    inhouse.toml as a server does."""
     import signal
     import threading
 
     from inhouse.cli.context import open_context
+    from inhouse.reload import Reloading
 
     app = open_context().app
     app.database.try_write()
-    stop = threading.Event()
+    reloading, stop = Reloading(app), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: reloading.ask())
     pool = app.make_worker(threads)
+    reloading.start()
     pool.start()
     app.controller.start()
     app.alerter.start()
@@ -66,6 +70,7 @@ def worker(
     _warn_of_missing_keys(app.settings.upstreams)
     typer.echo("worker ready; Ctrl-C stops after the running job")
     stop.wait()
+    reloading.stop()
     app.conductor.stop()
     app.alerter.stop()
     app.controller.stop()
