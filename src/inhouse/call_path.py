@@ -107,10 +107,15 @@ def _log_recording(error: Exception) -> None:
 
 
 def _salt(database: Database) -> bytes:
-    """The salt of this installation's hashes: drawn once, then read."""
+    """The salt of this installation's hashes: drawn once, then read, which waits for nobody who
+    writes."""
     table = table_of(Meta)
-    with database.write() as unit:
-        fresh = {"name": "salt", "value": secrets.token_hex(16)}
-        unit.execute(insert_ignore(unit, Meta).values(**fresh))
-        found = unit.execute(table.select().where(table.c.name == "salt")).one()
+    query = table.select().where(table.c.name == "salt")
+    with database.read() as reading:
+        found = reading.execute(query).one_or_none()
+    if found is None:
+        with database.write() as unit:
+            fresh = {"name": "salt", "value": secrets.token_hex(16)}
+            unit.execute(insert_ignore(unit, Meta).values(**fresh))
+            found = unit.execute(query).one()
     return bytes.fromhex(found.value)

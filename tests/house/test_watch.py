@@ -87,6 +87,15 @@ def test_a_rule_has_what_a_rule_needs() -> None:
         assert rule["annotations"]["summary"]
 
 
+def test_a_rule_that_waits_for_one_more_asks_for_what_is_there_from_the_start() -> None:
+    """Prometheus sees no increase in a series that begins with 1."""
+    counted = re.compile(r"increase\((\w+)(?:\{[^}]*\})?\[\w+\]\)+ > 0")
+    found = {name for rule in rules() for name in counted.findall(rule["expr"])}
+    assert found
+    labelled = {n for n in found if REGISTRY._names_to_collectors[n]._labelnames}  # type: ignore[attr-defined]
+    assert labelled == {"inhouse_notices_total"}, "which begins with its channel"
+
+
 def test_every_rule_leads_to_a_runbook() -> None:
     for rule in rules():
         link = rule["annotations"]["runbook_url"]

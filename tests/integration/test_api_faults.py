@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -344,6 +345,35 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: cannot listen on 127.0.0.1 port {port}: ")
     assert "--port 0 takes a free one" in line
+
+
+def test_a_start_says_which_external_upstream_has_no_key(tmp_path: Path) -> None:
+    (tmp_path / "inhouse.toml").write_text('[upstreams.far]\nbase_url = "https://x.example/v1"\n')
+    command = [sys.executable, "-m", "inhouse.cli.main", "--dir", tmp_path, "serve", "--port", "0"]
+    serving = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert serving.stderr is not None
+    with serving.stderr:
+        said = [serving.stderr.readline(), serving.stderr.readline()]
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(180) == 0
+    assert (
+        "upstream far is external and has no api_key, nor INHOUSE_UPSTREAMS__FAR__API_KEY\n" in said
+    )
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("worker",)])
+def test_a_stop_leaves_a_database_that_is_one_file(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    words = [sys.executable, "-m", "inhouse.cli.main", "--dir", tmp_path, *command]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    with running.stdout:
+        running.stdout.readline()
+        assert (tmp_path / ".inhouse" / "inhouse.db-wal").exists()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(180) == 0
+    assert [path.name for path in (tmp_path / ".inhouse").glob("inhouse.db*")] == ["inhouse.db"]
 
 
 def test_a_head_without_end_is_refused(server: ServerHandle) -> None:

@@ -224,6 +224,24 @@ def test_a_stream_that_dies_before_its_first_token_falls_back(make: Make, fault:
     assert said(events(body)) == "All is well."
 
 
+@pytest.mark.parametrize("kept", ["", "connection: keep-alive\r\n"])
+def test_a_caller_of_http_1_0_reads_a_stream_up_to_the_end_of_the_connection(
+    make: Make, kept: str
+) -> None:
+    server = make({"good": stream(TOKENS)})
+    body = json.dumps({"model": "up/good", "messages": HELLO, "stream": True})
+    head = f"host: {server.url.netloc}\r\ncontent-type: application/json\r\n{kept}"
+    head = f"POST /v1/chat/completions HTTP/1.0\r\n{head}content-length: {len(body)}\r\n\r\n"
+    with socket.create_connection((server.url.hostname, server.url.port), timeout=20) as caller:
+        caller.sendall((head + body).encode())
+        answer = b"".join(iter(lambda: caller.recv(65536), b""))
+    answered, _, streamed = answer.partition(b"\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answered
+    assert b"transfer-encoding" not in answered
+    assert said(events(streamed)) == "All is well."
+
+
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_when_nobody_answers_the_error_is_an_answer_of_its_own(make: Make, streamed: bool) -> None:
     server = make({"bad": status(500)})

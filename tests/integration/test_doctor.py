@@ -230,6 +230,13 @@ def test_settings_that_do_not_fit(project: Project) -> None:
     assert "colour" in checks["settings"]["message"]
 
 
+def test_an_external_upstream_without_a_key_is_a_warning(project: Project) -> None:
+    project(more='[upstreams.far]\nbase_url = "https://api.example.com/v1"\n')
+    code, checks, _ = examine()
+    assert (code, checks["keys"]["state"]) == (0, "warning")
+    assert checks["keys"]["message"] == "no api_key for the external upstream far"
+
+
 def test_a_project_without_tasks_is_told_how_to_begin(tmp_path: Path, port: int) -> None:
     (tmp_path / "inhouse.toml").write_text(f"[server]\nport = {port}\n")
     set_folder(tmp_path)
@@ -255,6 +262,16 @@ def test_a_database_that_is_none(project: Project) -> None:
     code, checks, _ = examine()
     assert (code, checks["database"]["state"]) == (1, "failed")
     assert "not a database" in checks["database"]["message"]
+
+
+def test_a_database_that_may_only_be_read(project: Project) -> None:
+    folder = project()
+    path = folder / ".inhouse" / "inhouse.db"
+    bootstrap(load_settings(folder, {})).database.close()
+    project(more=f"[database]\nurl = 'sqlite:///file:{path}?mode=ro&uri=true'\n")
+    code, checks, _ = examine()
+    assert (code, checks["database"]["state"]) == (1, "failed")
+    assert "attempt to write a readonly database" in checks["database"]["message"]
 
 
 def test_a_store_that_is_something_else(project: Project) -> None:

@@ -225,10 +225,16 @@ def test_the_command_that_tries_channels(tmp_path: Path) -> None:
     ("lines", "said"),
     [
         ('kind = "webhook"', "a channel of kind webhook needs url"),
-        ('kind = "webhook"\nurl = "ftp://x"', "begins with http:// or https://"),
+        ('kind = "webhook"\nurl = "ftp://x"', "does not begin with http:// or https://"),
+        ('kind = "webhook"\nurl = "http://"', "url of a webhook names no host"),
+        ('kind = "webhook"\nurl = "http://u:p@x"', "url of a webhook holds a name or password"),
         ('kind = "log"\nurl = "http://x"', "a channel of kind log has no url"),
         ('kind = "email"\nhost = "x"\nfrom = "a@b"', "a channel of kind email needs to"),
         ('kind = "email"\nhost = "x"\nfrom = "a@b"\nto = ["c"]', "'c' is no address of e-mail"),
+        (
+            'kind = "email"\nhost = "x"\nfrom = "Ops <a@b>"\nto = ["A <c@d>", "c@d, e@f"]',
+            "'c@d, e@f' is no address of e-mail",
+        ),
         (
             'kind = "email"\nhost = "x"\nfrom = "a@b"\nto = ["c@d"]\npassword = "\u00e4"',
             "user and password of email take ASCII only",

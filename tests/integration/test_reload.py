@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -125,6 +128,21 @@ def test_any_fault_of_reading_is_told_and_reading_goes_on(tmp_path: Path) -> Non
 
     reloading = Reloading(bootstrap(load_settings(tmp_path)), load=fails)
     assert reloading.reload().error == "inhouse.toml cannot be read: RecursionError: too deep"
+
+
+def test_a_worker_follows_the_file_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inhouse.cli.main", "--dir", str(tmp_path), "worker"]
+    (tmp_path / "inhouse.toml").write_text("")
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    worker = subprocess.Popen(command, **out)  # type: ignore[call-overload]
+    with worker.stdout:
+        assert "worker ready" in worker.stdout.readline()
+        worker.send_signal(signal.SIGHUP)
+        assert "settings reloaded" in worker.stdout.readline()
+        (tmp_path / "inhouse.toml").write_text("oops = 1\n")
+        assert "settings refused" in worker.stdout.readline()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(180) == 0
 
 
 def test_a_file_that_is_gone_leaves_the_settings(project: Project) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from inhouse.bootstrap import bootstrap
 from inhouse.cli import main
+from inhouse.settings import load_settings
 
 Tell = Callable[..., tuple[int, str]]
 
@@ -40,6 +45,37 @@ def test_a_database_that_is_none_is_said_to_be_none(tmp_path: Path, tell: Tell) 
     (tmp_path / ".inhouse" / "inhouse.db").write_bytes(b"no database" * 100)
     code, line = tell("--dir", tmp_path, "jobs", "list")
     assert (code, "file is not a database" in line) == (1, True)
+
+
+@pytest.fixture
+def only_read(tmp_path: Path) -> Path:
+    """A project whose database may only be read."""
+    path = tmp_path / ".inhouse" / "inhouse.db"
+    bootstrap(load_settings(tmp_path, {})).database.close()
+    url = f"sqlite:///file:{path}?mode=ro&uri=true"
+    (tmp_path / "inhouse.toml").write_text(f'[database]\nurl = "{url}"\n', "utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command", [("serve", "--port", "0"), ("worker",), ("keys", "create", "--name", "ada")]
+)
+def test_a_database_that_may_only_be_read_is_said_to_be_so(
+    only_read: Path, tell: Tell, command: tuple[str, ...]
+) -> None:
+    code, line = tell("--dir", only_read, *command)
+    assert (code, "attempt to write a readonly database" in line) == (1, True)
+    assert line.startswith("error: the database")
+
+
+def test_what_only_reads_waits_for_no_lock(tmp_path: Path) -> None:
+    """The runbook of a locked database reads its alerts."""
+    path = tmp_path / ".inhouse" / "inhouse.db"
+    bootstrap(load_settings(tmp_path, {})).database.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        done = CliRunner().invoke(main.app, ["--dir", str(tmp_path), "alerts", "list"])
+    assert (done.exit_code, done.stdout) == (0, "no alerts\n")
 
 
 def test_what_the_system_refuses_names_the_file(tmp_path: Path, tell: Tell) -> None:

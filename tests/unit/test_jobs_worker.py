@@ -260,15 +260,19 @@ def test_a_woken_worker_does_not_wait_for_its_next_look(sqlite_database: Databas
     assert running.stop(timeout_s=WAIT_S)
 
 
-def test_a_worker_survives_a_database_that_fails(
-    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [OSError, Unavailable])
+def test_a_worker_survives_a_database_that_fails_and_says_so_once(
+    sqlite_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: Callable[[str], Exception],
 ) -> None:
     ran = threading.Event()
 
     def run(job: JobContext, arguments: dict[str, Any]) -> None:
         ran.set()
 
-    real, failures = queue.has_work, iter([OSError("gone"), OSError("gone")])
+    real, failures = queue.has_work, iter([kind("gone"), kind("gone")])
 
     def flaky(*args: Any, **more: Any) -> bool:
         error = next(failures, None)
@@ -282,6 +286,8 @@ def test_a_worker_survives_a_database_that_fails(
     running.start()
     assert ran.wait(WAIT_S)
     assert running.stop(timeout_s=WAIT_S)
+    (said,) = [one for one in caplog.records if one.message == "worker-failed"]
+    assert (said.exc_info is None) == (kind is Unavailable)
 
 
 def test_a_follower_that_fails_keeps_no_other_job_waiting(sqlite_database: Database) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -11,10 +10,8 @@ from typing import Literal
 
 import pytest
 from sqlalchemy import event
-from typer.testing import CliRunner
 
-from inhouse.bootstrap import bootstrap
-from inhouse.cli.main import app as cli
+from inhouse.core.errors import BackendError
 from inhouse.db.unit import Database
 from inhouse.gateway.breakers import Breakers
 from inhouse.interactions.record import Recorder
@@ -28,13 +25,12 @@ from inhouse.notify.base import NotDelivered, Notice
 from inhouse.rollout import experiments
 from inhouse.rollout.conduct import Conductor
 from inhouse.rollout.declared import question_of
-from inhouse.settings import NotifySettings, RolloutSettings, load_settings
+from inhouse.settings import NotifySettings, RolloutSettings
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
 from inhouse.testing.clock import FrozenClock
 from inhouse.testing.traffic import Traffic
-from inhouse.testing.webhook_server import WebhookServer
 
 COOLDOWN_S = 3600.0
 PATIENCE_S = 30.0
@@ -45,11 +41,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
+        self.tries = 0
         self.error = ""
         self._lock = threading.Lock()
 
     def send(self, notice: Notice) -> None:
         with self._lock:
+            self.tries += 1
             if self.error:
                 raise NotDelivered(self.error)
             self.notices.append(notice)
@@ -285,6 +283,28 @@ def test_levels_that_nobody_wants_are_listed_only(
     assert (row.code, row.level, row.told_at) == ("job-failed", "warn", None)
 
 
+def test_who_heard_that_it_began_hears_that_it_is_over_whatever_its_level_is_by_then(
+    start: Start, sqlite_database: Database, clock: FrozenClock, server: Server, heard: Heard
+) -> None:
+    """A breaker that waits for its probe is of level ``warn``."""
+    late = Heard()
+    process = start(settings=NotifySettings(levels=("bad",)), late=late)
+    settings, channels = NotifySettings(levels=("bad",)), {"desk": heard}
+    process.alerter.configure(settings, channels)
+    guard, at = server.breakers.of("local/m"), clock.monotonic()
+    guard.end(guard.start(at), at, 0.1, BackendError("no route to host", code="connect"))
+    process.tick()
+    process.alerter.configure(settings, {**channels, "late": late})
+    clock.advance(61)
+    process.tick()
+    assert alerts(sqlite_database)[0].level == "warn"
+    server.breakers.reset("local/m")
+    clock.advance(31)
+    process.tick()
+    assert heard.told == [("raised", "breaker-open"), ("resolved", "breaker-open")]
+    assert late.told == []
+
+
 def test_a_channel_that_fails_keeps_nobody_else_from_hearing_and_is_tried_again(
     start: Start, sqlite_database: Database, clock: FrozenClock, heard: Heard
 ) -> None:
@@ -305,7 +325,31 @@ def test_a_channel_that_fails_keeps_nobody_else_from_hearing_and_is_tried_again(
     process.tick()
     assert broken.told == [("raised", "settings-invalid")]
     assert len(heard.told) == 1
+    assert broken.notices[0].id == heard.notices[0].id
     assert alerts(sqlite_database)[0].channels == {"desk": None, "pager": None}
+
+
+def test_a_channel_that_stays_away_is_tried_less_and_less_often(
+    start: Start, clock: FrozenClock, heard: Heard
+) -> None:
+    process = start()
+    process.breaks()
+    heard.error = "connection refused"
+    minutes = []
+    for minute in range(2 * 60):
+        before = heard.tries
+        process.tick()
+        minutes += [minute] * (heard.tries - before)
+        clock.advance(60)
+    assert minutes == [0, 3, 7, 15, 31, 60, 63, 67, 75, 91]
+    process.heals()
+    for _ in range(2):
+        process.tick()
+        clock.advance(60)
+    heard.error = ""
+    clock.advance(RETRY_S)
+    process.tick()
+    assert heard.told == [("resolved", "settings-invalid")]
 
 
 def test_a_channel_that_missed_the_end_hears_of_it_later(
@@ -550,41 +594,3 @@ def test_a_database_that_takes_nothing_is_told_of_too(
         "recording-fails": False,
         "settings-invalid": True,
     }
-
-
-def test_the_wired_product_tells_and_shows(tmp_path: Path) -> None:
-    """From a change of inhouse.toml to the channel, the command line, and other channels."""
-
-    def run(*words: str) -> str:
-        done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", *words])
-        assert done.exit_code == 0, done.output + str(done.exception)
-        return done.stdout
-
-    toml = tmp_path / "inhouse.toml"
-    with WebhookServer() as hook:
-        toml.write_text(f'[notify.channels.desk]\nkind = "webhook"\nurl = "{hook.url}"\n', "utf-8")
-        app = bootstrap(load_settings(tmp_path, {}))
-        assert "no alerts" in run("list")
-        app.settings_error = "line 3: unknown key"
-        app.alerter.tick()
-        app.alerter.join(PATIENCE_S)
-        assert [one.json["code"] for one in hook.deliveries] == ["settings-invalid"]
-        (listed,) = json.loads(run("list", "--json"))
-        assert (listed["code"], listed["raised"], listed["ended_at"]) == (
-            "settings-invalid",
-            1,
-            None,
-        )
-        assert run("list", "--open").startswith("open  bad ")
-        shown = run("show", "settings-invalid")
-        assert "desk: heard it" in shown
-        assert "docs/runbooks/settings-invalid.md" in shown
-        toml.write_text(
-            '[notify]\nlevels = ["info"]\n[notify.channels.log]\nkind = "log"\n', "utf-8"
-        )
-        app.configure(load_settings(tmp_path, {}))
-        assert set(app.alerter._teller.channels) == {"log"}
-        assert app.alerter._rules.levels == {"info"}
-        app.database.close()
-    done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", "show", "drift"])
-    assert getattr(done.exception, "code", "") == "alert-not-found"

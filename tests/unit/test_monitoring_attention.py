@@ -15,10 +15,13 @@ from inhouse.db.dialects import table_of
 from inhouse.db.unit import Database
 from inhouse.gateway import keys
 from inhouse.gateway.breakers import Breakers
+from inhouse.gateway.limits.budget import Ceilings
+from inhouse.gateway.limits.report import Holder
 from inhouse.interactions.record import InteractionRecord, Recorder
 from inhouse.interactions.record import insert as record
 from inhouse.jobs import queue
 from inhouse.monitoring import attention
+from inhouse.monitoring import attention_stored as stored
 from inhouse.monitoring.attention import Server
 from inhouse.monitoring.concern import Code, Concern, Level
 from inhouse.monitoring.tables import Drift
@@ -270,6 +273,23 @@ def test_budgets_of_the_day(sqlite_database: Database, clock: FrozenClock, serve
     assert call(2) == [("budget-used", "bad", ours), ("budget-used", "warn", key)]
     clock.advance(86_400)
     assert call(1) == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "title", "effect"),
+    [
+        ("server", "server", "of the server is used up", "Calls are refused until 00:00 UTC."),
+        ("key", "key", "of key key is used up", "Calls are refused until 00:00 UTC."),
+        ("upstream", "up", "of upstream up is used up", "chains go on to their next model"),
+    ],
+)
+def test_a_budget_says_whose_it_is_and_what_follows(
+    scope: str, name: str, title: str, effect: str
+) -> None:
+    holder = Holder(scope, name, "", Ceilings(requests_per_day=10))
+    found = stored._budget(holder, "requests_per_day", 10, 10)
+    assert title in found.title
+    assert effect in found.text
 
 
 def test_drift_is_what_the_newest_look_says(

@@ -202,6 +202,36 @@ def test_an_environment_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('base_url = "localhost:11434/v1"', "does not begin with http:// or https://"),
+        ('base_url = "ftp://host/v1"', "does not begin with http:// or https://"),
+        ('base_url = "http:///v1"', "names no host"),
+        ('base_url = "http://a b/v1"', "holds a space or a line end"),
+        ('base_url = "http://host/v1\\n"', "holds a space or a line end"),
+        ('base_url = "http://host:99999/v1"', "has a port that there cannot be"),
+        ('base_url = "http://[::1/v1"', "is no URL"),
+        ('base_url = "http://me:hush@host/v1"', "holds a name or password"),
+        ('base_url = "http://host/v1#hush"', "holds a '#'"),
+        ('base_url = "http://host/ü"', "write it as %XX"),
+        ('base_url = "http://host"\napi_key = "hush\\n"', "copy it again"),
+        ('base_url = "http://host"\napi_key = "schlüssel"', "copy it again"),
+    ],
+)
+def test_an_upstream_that_could_never_be_asked_is_refused_with_its_line(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    (tmp_path / "inhouse.toml").write_text(f"[upstreams.up]\n{line}\n", encoding="utf-8")
+    with pytest.raises(Invalid) as caught:
+        load_settings(tmp_path, {})
+    key, number = ("api_key", 3) if "api_key" in line else ("base_url", 2)
+    assert f"inhouse.toml:{number}: upstreams.up.{key}: " in caught.value.message
+    assert reason in caught.value.message
+    assert "hush" not in caught.value.message
+    assert "schlüssel" not in caught.value.message
+
+
+@pytest.mark.parametrize(
     ("on_long", "kept"),
     [("head", ("word0", None)), ("window", ("word0", "word499")), ("refuse", None)],
 )

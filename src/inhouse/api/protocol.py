@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from typing_extensions import override
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -24,7 +25,8 @@ class Protocol(HttpToolsProtocol):
 
     It tells a call at once that its caller is gone, so that nothing has to watch the connection;
     it writes answers past ASGI, a whole one at once, because every write is a system call; and it
-    bounds the head of a request. Nothing is spoken here but HTTP/1.1, so offers to change to
+    bounds the head of a request. Nothing is spoken here but HTTP/1.1
+    (and 1.0), so offers to change to
     another protocol are passed over, as RFC 9110 allows: the parser would drop the body behind one.
     """
 
@@ -55,6 +57,8 @@ class Protocol(HttpToolsProtocol):
         if cycle is not None and cycle.scope is self.scope:
             scope: dict[str, Any] = self.scope  # type: ignore[assignment]
             scope[WRITER] = DirectWriter(cycle)
+            if scope["http_version"] == "1.0":
+                cycle.send = UntilClosed(cycle).send  # type: ignore[method-assign]
 
     @override
     def on_message_complete(self) -> None:
@@ -78,6 +82,28 @@ def _without_upgrade(data: bytes) -> bytes:
     if b"pgrade" not in head and b"PGRADE" not in head:
         return data
     return _UPGRADE.sub(b"", head) + data[len(head) :]
+
+
+class UntilClosed:
+    """Sends an answer to a caller of HTTP/1.0, who knows no chunks: where its length is not known
+    before, it ends with the connection, which is never kept for such callers."""
+
+    __slots__ = ("_cycle", "_is_open_ended", "_send")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cycle.send
+        self._is_open_ended = False
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            self._is_open_ended = b"content-length" not in names
+            if self._is_open_ended:
+                self._cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body" and self._is_open_ended:
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._send(message)
 
 
 class DirectWriter:

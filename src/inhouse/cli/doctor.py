@@ -70,6 +70,7 @@ def _examine(checks: list[Check]) -> list[Probed]:
     read = f"{tasks} {'task' if tasks == 1 else 'tasks'}, "
     read += f"{upstreams} {'upstream' if upstreams == 1 else 'upstreams'}"
     checks.append(Check("settings", OK if tasks else WARNING, read, "" if tasks else _NO_TASK))
+    checks += _keys(settings)
     checks += [_disk(settings), _port(settings), _database(settings)]
     if checks[-1].state == FAILED:
         return []
@@ -83,6 +84,20 @@ def _examine(checks: list[Check]) -> list[Probed]:
 
 
 _NO_TASK: Final = "declare a task: `inhouse init` writes an inhouse.toml with one"
+
+
+def _keys(settings: Settings) -> list[Check]:
+    """Something to say only where an upstream may lack its key."""
+    from inhouse.inference.upstream import without_key
+
+    names = without_key(settings.upstreams)
+    if not names:
+        return []
+    many = "upstreams" if len(names) > 1 else "upstream"
+    return [Check("keys", WARNING, f"no api_key for the external {many} {', '.join(names)}", _KEY)]
+
+
+_KEY: Final = "set it in inhouse.toml, or as INHOUSE_UPSTREAMS__NAME__API_KEY"
 
 
 def _failed(name: str, error: InhouseError) -> Check:
@@ -150,7 +165,8 @@ def _is_ours(address: Any) -> bool:
 
 
 def _database(settings: Settings) -> Check:
-    """Whether it answers; its schema is brought up to date, as by every command."""
+    """Whether it answers and takes something; its schema is brought up to date, as by every
+    command."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from inhouse.core.errors import InhouseError
@@ -161,6 +177,7 @@ def _database(settings: Settings) -> Check:
         database = Database(settings.database_url)
         try:
             upgrade(database)
+            database.try_write()
             with database.read() as unit:
                 found = revision(unit)
         finally:

@@ -115,6 +115,21 @@ def run() -> None:
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         sys.exit(130)
+    except Exception as error:
+        said = _of_database(error)
+        if not said:
+            raise
+        typer.echo(f"error: the database: {said}", err=True)
+        sys.exit(1)
+
+
+def _of_database(error: Exception) -> str:
+    """What a database said that failed under a command (locked, full, only to be read); "" for any
+    other error. Nothing here loads SQLAlchemy: who raises its errors has."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    if loaded is None or not isinstance(error, loaded.OperationalError | loaded.InternalError):
+        return ""
+    return " ".join(str(error.orig).split())
 
 
 if __name__ == "__main__":

@@ -29,12 +29,11 @@ class Model(Answer):
 
 
 class Upstream(Answer):
-    """An upstream with the models that tasks or calls named. ``base_url`` without user and
-    password; ``error`` says why it is none, "" otherwise."""
+    """An upstream with the models that tasks or calls named. ``base_url`` without
+    what looks like a secret."""
 
     name: str
     base_url: str
-    error: str
     hosting: Literal["external", "local"]
     speaks: str
     has_key: bool

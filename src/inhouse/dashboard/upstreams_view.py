@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from inhouse.bootstrap import App
-from inhouse.core.errors import Invalid, NotFound
+from inhouse.core.errors import NotFound
+from inhouse.core.urls import take_apart
 from inhouse.dashboard.settings_view import without_secrets
 from inhouse.gateway.breakers import BreakerView
 from inhouse.gateway.limits.account import UPSTREAM
 from inhouse.gateway.limits.report import LimitLine
 from inhouse.gateway.probe import Probed, Target, probe
-from inhouse.inference.http.address import Address
 from inhouse.inference.upstream import hosting_of
 from inhouse.registry.routes import Route
 from inhouse.settings import UpstreamSettings
@@ -43,7 +43,6 @@ class Upstream:
 
     name: str
     base_url: str
-    error: str
     hosting: str
     speaks: str
     has_key: bool
@@ -91,16 +90,11 @@ def _upstream(
     breakers: Mapping[str, BreakerView],
     lines: Sequence[LimitLine],
 ) -> Upstream:
-    error, host = "", ""
-    try:
-        host = Address(settings.base_url).host
-    except Invalid as wrong:
-        error = wrong.message
+    host = take_apart(settings.base_url).host
     named = {*references, *(f"{name}/{model}" for model in settings.prices)}
     return Upstream(
         name=name,
         base_url=without_secrets(settings.base_url),
-        error=error,
         hosting=hosting_of(settings, host),
         speaks=settings.speaks,
         has_key=bool(settings.api_key.get_secret_value()),

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NewType
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, delete, false
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from inhouse.core.errors import Unavailable
 from inhouse.db.engine import open_engine
+from inhouse.db.tables import Meta
 
 ReadUnit = NewType("ReadUnit", Connection)
 WriteUnit = NewType("WriteUnit", ReadUnit)
@@ -56,6 +57,19 @@ class Database:
             if self.is_sqlite:
                 connection.exec_driver_sql("COMMIT")
             connection.commit()
+
+    def try_write(self) -> None:
+        """Change nothing. Raises Unavailable (code ``database-unavailable``) when nothing could be
+        changed: somebody holds the lock, or all that there is may only be read."""
+        try:
+            with self.write() as unit:
+                unit.execute(delete(Meta).where(false()))
+        except DBAPIError as error:
+            raise Unavailable(
+                f"the database takes nothing: {error.orig}",
+                code="database-unavailable",
+                hint="who owns it, and may this user write to it?",
+            ) from error
 
     def close(self) -> None:
         self.engine.dispose()

@@ -14,6 +14,7 @@ import msgspec
 
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import BackendError
+from inhouse.core.urls import take_apart
 from inhouse.inference.base import (
     Embeddings,
     Hosting,
@@ -64,8 +65,7 @@ _OWN_NAMES = ("localhost", "local", "internal")
 class UpstreamBackend:
     """One model of one upstream. Safe to use from several event loops.
 
-    ``reference`` is ``<upstream>/<model>``, ``model`` the name that the upstream knows. Raises
-    Invalid for a base_url or key that cannot be used (codes ``upstream-url``, ``upstream-key``).
+    ``reference`` is ``<upstream>/<model>``, ``model`` the name that the upstream knows.
     """
 
     takes_json: Final = True
@@ -247,6 +247,17 @@ def hosting_of(settings: UpstreamSettings, host: str) -> Hosting:
         return Hosting(settings.hosted)
     own = host.rstrip(".").rpartition(".")[2].lower() in _OWN_NAMES or _is_own_address(host)
     return Hosting.LOCAL if own else Hosting.EXTERNAL
+
+
+def without_key(upstreams: Mapping[str, UpstreamSettings]) -> list[str]:
+    """Upstreams on the machines of others that no key is declared for; most of those refuse every
+    call."""
+    return [
+        name
+        for name, one in sorted(upstreams.items())
+        if not one.api_key.get_secret_value()
+        and hosting_of(one, take_apart(one.base_url).host) is Hosting.EXTERNAL
+    ]
 
 
 def _is_own_address(host: str) -> bool:

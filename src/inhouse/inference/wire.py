@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from inhouse.core.clock import Clock
-from inhouse.core.errors import BackendError, Invalid
+from inhouse.core.errors import BackendError
 from inhouse.inference.http.connection import HttpResponse
 from inhouse.inference.http.pool import HttpPool
 from inhouse.inference.http.stream import HttpStream
@@ -39,8 +39,7 @@ _SECONDS = re.compile(r"\s*\d{1,9}(\.\d{1,9})?\s*\Z", re.ASCII)
 class Wire:
     """One model of one upstream, as far as HTTP goes.
 
-    ``reference`` stands in front of every error. Raises Invalid for a base_url or key that cannot
-    be used (codes ``upstream-url``, ``upstream-key``).
+    ``reference`` stands in front of every error.
     """
 
     def __init__(self, reference: str, *, settings: UpstreamSettings, clock: Clock) -> None:
@@ -159,12 +158,6 @@ def _headers(key: str) -> dict[str, str]:
         "accept-encoding": "identity",
         "user-agent": "inhouse",
     }
-    if key and not (key.isascii() and key.isprintable()):
-        raise Invalid(
-            "the api_key holds a line break or a character that no key has",
-            code="upstream-key",
-            hint="copy the key again, without spaces and line ends",
-        )
     if key:
         headers["authorization"] = f"Bearer {key}"
     return headers

@@ -68,6 +68,7 @@ class Worker:
         self._timing = timing or Timing()
         self._running: dict[str, JobContext] = {}
         self._lock = threading.Lock()
+        self._failing = False
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._threads = [
@@ -144,12 +145,17 @@ class Worker:
         self._wake.set()
 
     def _try_next(self) -> bool:
-        """Whether there was a job; a database that does not answer counts as no job."""
+        """Whether there was a job; a database that does not answer counts as no job, and is logged
+        the first time of several in a row."""
         try:
-            return self.run_next() is not None
+            found = self.run_next() is not None
         except Exception as error:  # noqa: BLE001  a worker's thread must not die
-            _log.unforeseen("worker-failed", error, worker=self.name)
+            if not self._failing:
+                _complain("worker-failed", error, worker=self.name)
+            self._failing = True
             return False
+        self._failing = False
+        return found
 
     def _claim(self, job_id: str | None) -> JobRecord | None:
         now = self._clock.now()
@@ -187,14 +193,18 @@ class Worker:
     def _keep(self, context: JobContext, done: threading.Event) -> None:
         """Renew the lease and look for a wish to cancel until the job ends."""
         renewed = self._clock.monotonic()
+        failing = False
         while not done.wait(min(self._timing.poll_s, self._timing.heartbeat_s)):
             try:
                 self._look(context)
                 if self._clock.monotonic() - renewed >= self._timing.heartbeat_s:
                     renewed = self._clock.monotonic()
                     self._renew(context)
+                failing = False
             except Exception as error:  # noqa: BLE001  the next round tries again
-                _log.unforeseen("heartbeat-failed", error, job=context.record.id)
+                if not failing:
+                    _complain("heartbeat-failed", error, job=context.record.id)
+                failing = True
 
     def _look(self, context: JobContext) -> None:
         with self._database.read() as unit:
@@ -251,3 +261,11 @@ class Worker:
         if left is not None and left.status is JobStatus.QUEUED:
             _log.warning("job-retried", job=job.id, name=job.name, at=left.run_after.isoformat())
         return left
+
+
+def _complain(event: str, error: Exception, **values: object) -> None:
+    """A line; with a traceback only where nobody foresaw the error."""
+    if isinstance(error, InhouseError):
+        _log.error(event, reason=error.message, **values)
+    else:
+        _log.unforeseen(event, error, **values)

@@ -19,10 +19,14 @@ _version: Final = table("alembic_version", column("version_num"))
 
 
 def upgrade(database: Database) -> None:
-    """Run the migrations that are missing, in one transaction. Does nothing when there are none.
+    """Run the migrations that are missing, in one transaction. Where there are none it only reads,
+    and waits for nobody who writes.
 
     Raises Conflict when the database is of a newer Inhouse than this one.
     """
+    with database.read() as reading:
+        if revision(reading) == NEWEST:
+            return
     with database.write() as unit:
         if not database.is_sqlite:
             unit.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")

@@ -39,6 +39,12 @@ class Rules:
         """The channels that hear of an alert of a level."""
         return self.channels if level in self.levels else ()
 
+    def witnesses(self, row: AlertRecord) -> tuple[str, ...]:
+        """The channels that are to hear that an alert is over: those that were told of it, whatever
+        its level is by then."""
+        told = (row.channels or {}) if row.is_told else {}
+        return tuple(name for name in self.channels if name in told)
+
 
 class Verb(StrEnum):
     BEGIN = "begin"
@@ -138,10 +144,10 @@ class Lateness:
                 found[key] = row.failing
         return found
 
-    def tried(self, key: Key) -> None:
-        """Somebody tries it again."""
+    def tried(self, key: Key, monotonic: float) -> None:
+        """Somebody tries it again: the next pause begins."""
         known = self._known[key]
-        self._known[key] = known._replace(tries=known.tries + 1)
+        self._known[key] = known._replace(at=monotonic, tries=known.tries + 1)
 
     def _look(self, rows: Mapping[Key, AlertRecord], monotonic: float) -> None:
         failing = {key: row for key, row in rows.items() if row.failing}
@@ -149,9 +155,14 @@ class Lateness:
             del self._known[key]
         for key, row in failing.items():
             known = self._known.get(key)
-            if known is None:
+            if known is None or _moment(known.row) != _moment(row):
                 self._known[key] = _Late(row, monotonic, 0)
             elif known.row.channels != row.channels:
                 self._known[key] = _Late(row, monotonic, known.tries)
             else:
                 self._known[key] = known._replace(row=row)
+
+
+def _moment(row: AlertRecord) -> tuple[datetime | None, datetime | None]:
+    """When it was told last: another one is another notice, with tries of its own."""
+    return row.told_at, row.ended_at

@@ -14,17 +14,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
+from uuid import NAMESPACE_OID, uuid5
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from inhouse.core.clock import Clock
 from inhouse.core.errors import InhouseError
-from inhouse.core.ids import new_id
 from inhouse.core.log import Log
+from inhouse.db.base import instant_text
 from inhouse.db.unit import Database
 from inhouse.interactions.hours import HOUR, hour_floor
 from inhouse.monitoring import alert_records as records
-from inhouse.monitoring import attention
+from inhouse.monitoring import attention, metrics
 from inhouse.monitoring.alert_records import (
     NOT_YET,
     AlertRecord,
@@ -87,6 +88,7 @@ class Alerter:
     def configure(self, settings: NotifySettings, channels: Mapping[str, Notifier]) -> None:
         """Other channels and rules, for the next look."""
         self._teller.channels = channels
+        metrics.expect_notices(channels)
         self._rules = Rules(
             levels=frozenset(settings.levels),
             cooldown=timedelta(seconds=settings.cooldown_s),
@@ -167,24 +169,26 @@ class Alerter:
             row = book.begin(concern, now)
         if row is None:
             return None
-        names = step.names or self._rules.listeners(row.level)
-        unheard = dict.fromkeys(names, NOT_YET)
         match step.verb:
             case Verb.SEE if concern is not None:
                 book.see(row, concern, now)
             case Verb.END:
-                told = unheard if row.is_told else {}
-                if book.end(row, now, told) and told:
-                    return self._telling("resolved", row, concern, tuple(told), now)
+                names = self._rules.witnesses(row)
+                if book.end(row, now, dict.fromkeys(names, NOT_YET)) and names:
+                    return self._telling(
+                        "resolved", replace(row, ended_at=now), concern, names, now
+                    )
             case Verb.BEGIN | Verb.TELL if has_room:
+                names = self._rules.listeners(row.level)
                 status = status_due(row, self._rules, now)
-                if status is not None and book.claim(row, now, unheard):
-                    return self._telling(status, row, concern, names, now)
+                if status is not None and book.claim(row, now, dict.fromkeys(names, NOT_YET)):
+                    return self._telling(status, replace(row, told_at=now), concern, names, now)
             case Verb.REPEAT if has_room:
-                self._lateness.tried(row.key)
+                self._lateness.tried(row.key, self._clock.monotonic())
+                unheard = dict.fromkeys(step.names, NOT_YET)
                 if book.reclaim(row, {**(row.channels or {}), **unheard}):
                     status = "raised" if row.is_open else "resolved"
-                    return self._telling(status, row, concern, names, now)
+                    return self._telling(status, row, concern, step.names, now)
         return None
 
     def _go_without(self, own: Sequence[Concern], now: datetime) -> None:
@@ -214,7 +218,7 @@ class Alerter:
         for key, remembered in sorted(self._memory.rows.items()):
             row, known = remembered, self._known.get(key)
             if row.is_open and key not in found and (known is None or not known.is_open):
-                names = self._rules.listeners(row.level) if row.is_told else ()
+                names = self._rules.witnesses(row)
                 row = replace(row, ended_at=now, channels=dict.fromkeys(names, NOT_YET))
                 if names:
                     made.append(self._telling("resolved", row, None, names, now))
@@ -236,7 +240,7 @@ class Alerter:
         now: datetime,
     ) -> Telling:
         notice = Notice(
-            id=new_id(),
+            id=_notice_id(row),
             status=status,
             code=row.code,
             about=row.about,
@@ -268,6 +272,14 @@ class Alerter:
                 failing = True
             else:
                 failing = False
+
+
+def _notice_id(row: AlertRecord) -> str:
+    """The same for everybody who tells of a row as it stands: whoever tries again may be another
+    process."""
+    moment = row.told_at if row.is_open else row.ended_at
+    told = "" if moment is None else instant_text(moment)
+    return str(uuid5(NAMESPACE_OID, "\n".join((*row.key, str(row.is_open), told))))
 
 
 def _words(error: Exception) -> str:

@@ -7,18 +7,17 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from inhouse.core.states import JobStatus, RunStatus, VersionStatus
-from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit
 from inhouse.evaluation.gate import VerdictKind
 from inhouse.evaluation.records import list_evaluations
 from inhouse.gateway.keys import list_keys
+from inhouse.gateway.limits.account import SERVER, UPSTREAM
 from inhouse.gateway.limits.budget import NOTHING, WARN, shares
 from inhouse.gateway.limits.report import Holder, account_of, holders, sum_by_account
 from inhouse.interactions.spent import totals
 from inhouse.jobs.pause import paused
 from inhouse.jobs.queue import JobRecord, list_jobs
 from inhouse.monitoring.concern import Code, Concern, Counted, Level
-from inhouse.monitoring.tables import Drift
 from inhouse.registry.routes import all_current
 from inhouse.registry.versions import list_versions
 from inhouse.rollout import conduct, experiment_records, records
@@ -46,7 +45,7 @@ _ENDED: Final = {
     ExperimentState.STOPPED: "was stopped",
     ExperimentState.ABORTED: "was ended",
 }
-_drift = table_of(Drift)
+_REFUSED: Final = {UPSTREAM: "It is not asked, and chains go on to their next model,"}
 
 
 def pause(unit: ReadUnit) -> list[Concern]:
@@ -105,10 +104,11 @@ def budgets(
 
 
 def _budget(holder: Holder, name: str, amount: float, most: float) -> Concern:
-    whose = "the server" if holder.scope == holder.name else f"{holder.scope} {holder.name}"
+    whose = "the server" if holder.scope == SERVER else f"{holder.scope} {holder.name}"
     is_used = amount >= most - _ROUNDING
     refuses = is_used and holder.limits.on_limit != WARN
-    effect = "Calls are refused until 00:00 UTC" if refuses else "Answers carry a warning"
+    effect = _REFUSED.get(holder.scope, "Calls are refused") + " until 00:00 UTC"
+    effect = effect if refuses else "Answers carry a warning"
     return Concern(
         code=Code.BUDGET_USED if is_used else Code.BUDGET_NEAR,
         level=Level.BAD if refuses else Level.WARN,

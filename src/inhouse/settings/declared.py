@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from inhouse.core.errors import Invalid
+from inhouse.core.urls import take_apart
 from inhouse.settings.file import explain, merge, read_toml
 from inhouse.settings.notify import NotifySettings
 from inhouse.settings.section import Name, Section, Variable
@@ -110,7 +111,7 @@ class Price(Section):
 class UpstreamSettings(Section):
     """A remote model server that speaks OpenAI's HTTP API."""
 
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: str
     """Up to and including the version, such as `https://host/v1`."""
     api_key: SecretStr = SecretStr("")
     """Sent as a bearer token when not empty."""
@@ -125,6 +126,20 @@ class UpstreamSettings(Section):
     refuse that field."""
     limits: LimitSettings = LimitSettings()
     """What all calls of this upstream together may use up."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        take_apart(value)
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ValueError("holds a space, a line end or a letter that no key has; copy it again")
+        return value
 
 
 class Settings(Section):

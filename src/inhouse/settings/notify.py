@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from email.utils import getaddresses
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from inhouse.core.urls import take_apart
 from inhouse.settings.section import Name, Section
 
 
@@ -49,14 +51,29 @@ class ChannelSettings(Section):
         }
         if missing := sorted(key for key, value in bare.items() if not value):
             raise ValueError(f"a channel of kind {self.kind} needs {missing[0]}")
-        if self.kind == "webhook" and not bare["url"].startswith(("http://", "https://")):
-            raise ValueError("url of a webhook begins with http:// or https://")
+        if self.kind == "webhook":
+            _check_url(str(bare["url"]))
         for address in (self.from_, *self.to) if self.kind == "email" else ():
-            if "@" not in address or not address.isprintable():
-                raise ValueError(f"{address!r} is no address of e-mail")
+            _check_address(address)
         if not (self.user + self.password.get_secret_value()).isascii():
             raise ValueError("user and password of email take ASCII only")
         return self
+
+
+def _check_url(url: str) -> None:
+    try:
+        take_apart(url)
+    except ValueError as error:
+        raise ValueError(f"url of a webhook {error}") from None
+
+
+def _check_address(address: str) -> None:
+    """One address of e-mail, with or without a name. A server takes a list of them in one text for
+    the first alone."""
+    found = [bare for _, bare in getaddresses([address])]
+    name, _, host = found[0].rpartition("@")
+    if len(found) != 1 or not (name and host) or " " in found[0] or not address.isprintable():
+        raise ValueError(f"{address!r} is no address of e-mail")
 
 
 _CHANNEL_FIELDS = {

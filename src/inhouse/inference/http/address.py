@@ -6,28 +6,33 @@ import asyncio
 import functools
 import ssl
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
 from inhouse.core.errors import BackendError, Invalid
+from inhouse.core.urls import PORTS, take_apart
 from inhouse.inference.http.connection import Connection
 
 HANDSHAKE_S = 10.0
-_PORTS = {"http": 80, "https": 443}
 
 
 class Address:
     """One server and the path below which it is spoken to.
 
-    ``host`` is a name in lower-case ASCII, or an IP address without brackets.
+    ``host`` is a name in lower-case ASCII, or an IP address without brackets. Raises Invalid (code
+    ``upstream-url``) for what is no such URL.
     """
 
     def __init__(self, base_url: str, *, verify: ssl.SSLContext | None = None) -> None:
-        self.host, self.port, self._secure, prefix, query = _take_apart(base_url)
+        try:
+            url = take_apart(base_url)
+        except ValueError as error:
+            raise Invalid(f"the base_url {error}", code="upstream-url") from None
+        self.host, self.port, self._secure = url.host, url.port, url.scheme == "https"
         self._verify = verify
         name = f"[{self.host}]" if ":" in self.host else self.host
-        standard = self.port == _PORTS["https" if self._secure else "http"]
+        standard = self.port == PORTS[url.scheme]
         self.authority = name if standard else f"{name}:{self.port}"
-        self._prefix = prefix
+        self._prefix = url.path.rstrip("/")
+        query = f"?{url.query}" if url.query else ""
         self._rest = f"{query} HTTP/1.1\r\nhost: {self.authority}\r\n"
         self._heads: dict[tuple[str, str], tuple[Mapping[str, str], bytes]] = {}
 
@@ -85,23 +90,3 @@ class Address:
                 retryable=True,
             ) from None
         return connection
-
-
-def _take_apart(base_url: str) -> tuple[str, int, bool, str, str]:
-    try:
-        url = urlsplit(base_url)
-        port = url.port
-        host = (url.hostname or "").encode("idna" if not _is_ascii(url.hostname) else "ascii")
-    except ValueError as error:
-        raise Invalid(f"base_url {base_url!r}: {error}", code="upstream-url") from None
-    if url.scheme not in _PORTS or not host:
-        raise Invalid("base_url is not http://host or https://host", code="upstream-url")
-    if url.username is not None or url.password is not None:
-        raise Invalid("base_url holds a name or password", code="upstream-url", hint="use api_key")
-    query = f"?{url.query}" if url.query else ""
-    secure = url.scheme == "https"
-    return host.decode(), port or _PORTS[url.scheme], secure, url.path.rstrip("/"), query
-
-
-def _is_ascii(host: str | None) -> bool:
-    return host is None or host.isascii()

@@ -1,0 +1,56 @@
+"""Alerts of the wired product: settings, channel, command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+from typer.testing import CliRunner
+
+from inhouse.bootstrap import bootstrap
+from inhouse.cli.main import app as cli
+from inhouse.settings import load_settings
+from inhouse.testing.webhook_server import WebhookServer
+
+PATIENCE_S = 30.0
+
+
+def test_the_wired_product_tells_and_shows(tmp_path: Path) -> None:
+    """From a change of inhouse.toml to the channel, the command line, and other channels."""
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", *words])
+        assert done.exit_code == 0, done.output + str(done.exception)
+        return done.stdout
+
+    toml = tmp_path / "inhouse.toml"
+    with WebhookServer() as hook:
+        toml.write_text(f'[notify.channels.desk]\nkind = "webhook"\nurl = "{hook.url}"\n', "utf-8")
+        app = bootstrap(load_settings(tmp_path, {}))
+        assert "no alerts" in run("list")
+        app.settings_error = "line 3: unknown key"
+        app.alerter.tick()
+        app.alerter.join(PATIENCE_S)
+        assert [one.json["code"] for one in hook.deliveries] == ["settings-invalid"]
+        (listed,) = json.loads(run("list", "--json"))
+        assert (listed["code"], listed["raised"], listed["ended_at"]) == (
+            "settings-invalid",
+            1,
+            None,
+        )
+        assert run("list", "--open").startswith("open  bad ")
+        shown = run("show", "settings-invalid")
+        assert "desk: heard it" in shown
+        assert "docs/runbooks/settings-invalid.md" in shown
+        toml.write_text(
+            '[notify]\nlevels = ["info"]\n[notify.channels.log]\nkind = "log"\n', "utf-8"
+        )
+        app.configure(load_settings(tmp_path, {}))
+        assert set(app.alerter._teller.channels) == {"log"}
+        never = {"channel": "log", "result": "failed"}
+        assert REGISTRY.get_sample_value("inhouse_notices_total", never) == 0
+        assert app.alerter._rules.levels == {"info"}
+        app.database.close()
+    done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", "show", "drift"])
+    assert getattr(done.exception, "code", "") == "alert-not-found"
