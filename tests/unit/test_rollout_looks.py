@@ -97,6 +97,13 @@ def test_the_horizon_of_a_plan() -> None:
     for wrong in ({"rate": None}, {"spread": 0.3}, {"effect": 1.5}):
         with pytest.raises(Invalid):
             looks.needed_horizon(looks=5, **{**plan, **wrong})
+    for large in (
+        {"effect": 1e-6},
+        {"rate": None, "spread": 1e300},
+        {"rate": None, "spread": math.inf},
+    ):
+        with pytest.raises(Invalid, match="more than 10,000,000"):
+            looks.needed_horizon(looks=5, **{**plan, **large})
 
 
 def asked(horizon: int = 1000, metric: Measure = Measure.SUCCESS, count: int = 5) -> Question:
