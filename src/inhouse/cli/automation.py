@@ -89,8 +89,9 @@ def history(
     from inhouse.cli.context import open_context
 
     context = open_context()
+    name = context.app.catalog.get(task).name if task else None
     with context.app.database.read() as unit:
-        found = records.list_proposals(unit, task=task, limit=limit)
+        found = records.list_proposals(unit, task=name, limit=limit)
     if as_json:
         context.print_json([asdict(one) for one in found])
         return
