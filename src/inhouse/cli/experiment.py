@@ -75,7 +75,7 @@ def start(
         audit=audit,
         judge=judge,
     )
-    context.app.backends.check(a, b)
+    context.app.backends.check(a, b, question.judge)
     with context.app.database.write() as unit:
         at = context.app.clock.now()
         said = {"actor": context.actor, "reason": reason}

@@ -69,7 +69,7 @@ def start(page: Operating) -> Response:
             needed = view.horizon(spec.name, declared, form)
             return _form(page, {**form, "horizon": str(needed)})
         question, reason = view.question(spec.name, declared, form), page.reason()
-        app.backends.check(question.a, question.b)
+        app.backends.check(question.a, question.b, question.judge)
         with app.database.write() as unit:
             begun = experiments.start(
                 unit, spec, question, actor=page.actor, reason=reason, at=app.clock.now()

@@ -79,7 +79,7 @@ def start(page: Operating) -> Response:
         declared = _declared(page, spec)
         plan = plan_of(adjusted(declared, view.plan_changes(declared, form)))
         reason = page.reason()
-        app.backends.check(form.get("candidate"))
+        app.backends.check(form.get("candidate"), plan.judge)
         with app.database.write() as unit:
             rollout = steer.start(
                 unit,
