@@ -18,6 +18,7 @@ from inhouse.rollout.findings import (
     is_over,
     look,
     progress,
+    recommend,
 )
 from inhouse.rollout.tally import Seen
 from inhouse.rollout.trial import Measure, Sums, Trial, contrast
@@ -208,6 +209,18 @@ def test_labels_and_latencies() -> None:
     success.label(unit="x", candidate=True, weight_bp=5000, error=0.2)
     success.outcome(seen(is_b=True)._replace(paired_bad=False))
     assert success.count == 0
+
+
+def test_labels_that_are_all_alike_are_not_too_few() -> None:
+    question = asked(horizon=200, metric=Measure.ERROR)
+    trial = Trial(Measure.ERROR, horizon=200, by_user=False)
+    for number in range(200):
+        is_b = number % 2 == 0
+        trial.label(unit=f"{number}", candidate=is_b, weight_bp=5000, error=0.0)
+    found = look(question, progress(Findings(by_user=False), trial), trial.contrast(), "")
+    assert is_over(question, found)
+    said = recommend(question, found, "embedded/one")
+    assert said.startswith("the error of each arm was always the same"), said
 
 
 def test_either_arm_may_be_the_catastrophe() -> None:
