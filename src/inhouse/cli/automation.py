@@ -97,6 +97,8 @@ def history(
         return
     for one in found:
         typer.echo(_line(one))
+    if not found:
+        typer.echo("nothing was proposed or refused")
 
 
 def _show(proposal: ProposalRecord, as_json: bool) -> None:

@@ -135,6 +135,8 @@ def history(
     name = context.app.catalog.get(task).name
     with context.app.database.read() as unit:
         found = records.list_experiments(unit, name, limit)
+    if not found and not as_json:
+        typer.echo(f"no experiments of {name}")
     _show(found, as_json=as_json)
 
 

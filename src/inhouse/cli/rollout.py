@@ -133,6 +133,8 @@ def history(
     if as_json:
         context.print_json([plain_told(one) for one in told])
         return
+    if not told:
+        typer.echo(f"no rollouts of {name}")
     for one in told:
         typer.echo(_headline(one.rollout))
         for made in one.decisions:
