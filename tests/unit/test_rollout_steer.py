@@ -148,6 +148,22 @@ def test_only_one_rollout_of_a_task_runs(database: Database, clock: FrozenClock)
         assert second.incumbent == "embedded/general"
 
 
+def test_what_runs_comes_first_however_old_it_is(database: Database, clock: FrozenClock) -> None:
+    other = replace(SPEC, name="mood")
+    with database.write() as unit:
+        running = steer.start(
+            unit, other, candidate="embedded/new", plan=Plan(), at=clock.now(), **SAID
+        )
+        for _ in range(3):
+            clock.advance(1)
+            begun = begin(unit, clock, to="embedded/new")
+            steer.abort(unit, SPEC, begun, at=clock.now(), **SAID)
+        found = records.list_rollouts(unit, limit=2, running_first=True)
+        newest = records.list_rollouts(unit, limit=2)
+    assert [one.id for one in found] == [running.id, begun.id]
+    assert [one.task for one in newest] == ["tone", "tone"]
+
+
 def test_what_answers_everything_is_the_incumbent(
     sqlite_database: Database, clock: FrozenClock
 ) -> None:

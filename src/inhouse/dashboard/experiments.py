@@ -38,8 +38,7 @@ def show_all(page: Reading) -> Response:
     """Experiments: those that run first, then the newest."""
     task = page.request.query_params.get("task") or None
     with page.app.database.read() as unit:
-        found = records.list_experiments(unit, task, _SHOWN)
-    found.sort(key=lambda one: one.is_over)
+        found = records.list_experiments(unit, task, _SHOWN, running_first=True)
     return page.render(
         "experiments/list.html",
         title="Experiments",
