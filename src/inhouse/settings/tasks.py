@@ -9,7 +9,6 @@ from pydantic import Field
 from inhouse.settings.section import Name, Section
 
 _MOST_CALLS: Final = 10_000_000
-_LONGEST_S: Final = 3650 * 86_400
 
 
 class OnFailure(Section):
@@ -34,7 +33,7 @@ class RolloutSettings(Section):
     """How much worse may still count as not worse, as a share of calls."""
     min_success: float = Field(0.95, ge=0, lt=1)
     """Least share of calls that must be answered in time and valid; 0: no such limit."""
-    max_p95_s: float = Field(3.0, ge=0, le=86_400)
+    max_p95_s: float = Field(3.0, ge=0, allow_inf_nan=False)
     """The time that 95 % of calls must stay below, in seconds; 0: no such limit."""
     min_score: float = Field(0.0, ge=0, lt=1)
     """Least mean score of answers whose truth became known; 0: no such limit."""
@@ -42,14 +41,14 @@ class RolloutSettings(Section):
     """Calls of the candidate before the first advance; a rollback waits for none."""
     step_calls: int = Field(50, ge=1, le=_MOST_CALLS)
     """Calls of the candidate at every later step."""
-    dwell_s: float = Field(300.0, ge=0, le=_LONGEST_S)
+    dwell_s: float = Field(300.0, ge=0, allow_inf_nan=False)
     """Least time at a step, in seconds."""
     horizon: int = Field(20_000, ge=1, le=_MOST_CALLS)
     """Calls of both after which a rollout without a verdict is held."""
-    time_limit_s: float = Field(30 * 86_400.0, gt=0, le=_LONGEST_S)
+    time_limit_s: float = Field(30 * 86_400.0, gt=0, allow_inf_nan=False)
     """Seconds after which a rollout without a verdict is held, and an experiment without a winner
     ends."""
-    bake_s: float = Field(86_400.0, ge=0, le=_LONGEST_S)
+    bake_s: float = Field(86_400.0, ge=0, allow_inf_nan=False)
     """Seconds for which the incumbent keeps a share after the last step."""
     hold_back: float = Field(5.0, ge=0, lt=100)
     """That share, in per cent."""
@@ -87,7 +86,7 @@ class TrainingSettings(Section):
     """Days after the last run that are enough, with anything new at all; 0: never."""
     retrain_on_drift: bool = True
     """Drift that was found after the last run is enough, with anything new at all."""
-    min_interval_s: float = Field(3600.0, ge=0, le=_LONGEST_S)
+    min_interval_s: float = Field(3600.0, ge=0, le=3650 * 86_400)
     """Least time from one run to the next that begins by itself, in seconds. Every failed run in a
     row doubles it, up to 7 days."""
 
