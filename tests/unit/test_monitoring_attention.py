@@ -234,6 +234,9 @@ def test_a_job_that_failed_until_it_succeeds(
     (found,) = look()
     assert (found.code, found.about) == (Code.JOB_FAILED, failed)
     assert "2 versions are damaged. After 1 of 3 attempts" in found.text
+    again = work("store.scrub", "3 versions are damaged")
+    (found,) = look()
+    assert (found.about, found.text[:21]) == (failed, "3 versions are damaged"[:21]), again
     work("store.scrub")
     assert look() == []
 

@@ -24,6 +24,7 @@ from inhouse.rollout.controller import Controller
 from inhouse.rollout.declared import question_of
 from inhouse.rollout.experiment_records import ExperimentRecord
 from inhouse.rollout.findings import ExperimentState, Unanswerable
+from inhouse.rollout.owner import of_experiment
 from inhouse.settings import RolloutSettings
 from inhouse.tasks.catalog import Catalog
 from inhouse.testing.clock import FrozenClock
@@ -179,6 +180,28 @@ def test_a_judge_is_asked_by_one_of_many_processes(database: Database, clock: Fr
     assert {(one.kind, one.author) for one in said} == {("audit", "judge:embedded/judge")}
     assert Conductor(database, clock, CATALOG).step(begun.id) is None
     assert now(database, begun).findings.outcomes == 6
+
+
+def test_a_judge_that_fails_is_asked_later_and_later(
+    sqlite_database: Database, clock: FrozenClock
+) -> None:
+    begun = begin(sqlite_database, clock, JUDGED)
+    owner, waits = of_experiment(begun), []
+    with sqlite_database.write() as unit:
+        for is_failed in (True, True, True, False):
+            judge.request(unit, owner, clock.now())
+            assert judge.is_busy(unit, owner, clock.now()), "it is under way"
+            job = queue.claim(unit, [judge.JOB], "w", at=clock.now())
+            assert job is not None
+            if is_failed:
+                queue.fail(unit, job, "no", at=clock.now())
+            else:
+                queue.finish(unit, job, None, at=clock.now())
+            began = clock.now()
+            while judge.is_busy(unit, owner, clock.now()):
+                clock.advance(60)
+            waits.append((clock.now() - began).total_seconds() / 60)
+    assert waits == [2, 4, 8, 1]
 
 
 def test_the_controller_asks_while_it_runs(sqlite_database: Database, clock: FrozenClock) -> None:
