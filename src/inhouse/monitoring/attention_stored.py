@@ -239,7 +239,10 @@ def jobs(unit: ReadUnit, now: datetime) -> list[Concern]:
 
 def _is_made_good(job: JobRecord, done: Sequence[JobRecord]) -> bool:
     return any(
-        one.name == job.name and one.arguments == job.arguments and one.created_at > job.created_at
+        one.name == job.name
+        and one.arguments == job.arguments
+        and one.finished_at is not None
+        and (job.finished_at is None or one.finished_at > job.finished_at)
         for one in done
     )
 
