@@ -97,6 +97,22 @@ def test_calls_of_both_arms_are_drawn_until_it_ends(database: Database, clock: F
         tell(database, clock, late, {"correct": True})
 
 
+def test_a_label_from_a_clock_that_is_ahead_hides_no_others(
+    sqlite_database: Database, clock: FrozenClock
+) -> None:
+    begun = begin(sqlite_database, clock, audit=1.0)
+    calls = Traffic(sqlite_database, SPEC, clock).send(2)
+    ahead = FrozenClock()
+    ahead.advance(86_400)
+    loop = Conductor(sqlite_database, clock, CATALOG)
+    for its_clock, call in zip((ahead, clock), calls, strict=True):
+        tell(sqlite_database, its_clock, call.id, {"correct": True})
+        for _ in range(3):
+            loop.step(begun.id)
+            clock.advance(1)
+    assert now(sqlite_database, begun).findings.outcomes == 2
+
+
 def test_audits_decide_what_is_right(sqlite_database: Database, clock: FrozenClock) -> None:
     begun = begin(sqlite_database, clock, horizon=80, looks=1)
     calls = {one.id: one for one in Traffic(sqlite_database, SPEC, clock).send(300)}
