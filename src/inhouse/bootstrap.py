@@ -54,6 +54,7 @@ from inhouse.notify.base import Notifier
 from inhouse.notify.channels import open_channels
 from inhouse.registry.upkeep import SCRUB, Scrub
 from inhouse.rollout.controller import Controller
+from inhouse.rollout.declared import check_plans
 from inhouse.rollout.judge import JOB as JUDGE
 from inhouse.rollout.judge import Judge
 from inhouse.serving.backends import Backends
@@ -166,6 +167,7 @@ class App:
         """
         channels = open_channels(settings.notify)
         catalog = load_catalog(settings)
+        check_plans(settings)
         self.routes.redeclare(catalog)
         self.catalog.replace(catalog)
         self.settings = settings
@@ -241,6 +243,7 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
     """
     clock = clock or SystemClock()
     catalog = load_catalog(settings)
+    check_plans(settings)
     channels = open_channels(settings.notify)
     content = _content(settings.recording)
     settings.state.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,7 @@ def test_proposals_over_http_and_by_command(app: App, http: httpx.Client) -> Non
     found = http.get("/v1/automation/proposals", params={"state": "accepted"}).json()
     assert [one["id"] for one in found] == [proposal["id"]]
     assert "accepted" in run("automation", "history", "sentiment")
+    run("automation", "history", "no-task", code=1)
     worked = app.make_worker(1).run_next()
     assert worked is not None
     assert worked.error is None

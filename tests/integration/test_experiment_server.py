@@ -170,6 +170,8 @@ def test_drawn_calls_are_labelled_over_http_and_by_command(
     assert start(http, "local/same", 80, days=0).status_code == 422
     refused = start(http, "local/same", 80, metric="error", audit=0.5, judge="local/same")
     assert refused.json()["code"] == "audit-judge"
+    refused = start(http, "local/same", 80, metric="error", audit=0.5, judge="gone/judge")
+    assert refused.json()["detail"] == "gone/judge names no declared upstream"
 
 
 def test_a_time_limit_ends_it_without_a_winner(app: App, http: httpx.Client, url: str) -> None:

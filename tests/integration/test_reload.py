@@ -17,9 +17,10 @@ import pytest
 from inhouse.api.serve import serve_in_thread
 from inhouse.bootstrap import bootstrap
 from inhouse.client.sync import Client
+from inhouse.registry import move
 from inhouse.reload import Reloading
 from inhouse.settings import Settings, load_settings
-from inhouse.testing.upstream_behaviours import answer
+from inhouse.testing.upstream_behaviours import answer, status
 from inhouse.testing.upstream_server import ScriptedUpstream
 
 RELOADS = 100
@@ -120,6 +121,26 @@ def test_a_prompt_that_is_no_text_is_refused_and_its_repair_is_met(project: Proj
     project.write(chain="up/bad")
     project.wait_until(lambda state: state["revision"] == 2)
     assert project.state()["error"] == ""
+
+
+def test_a_task_that_was_moved_falls_back_to_the_models_that_are_declared_now(
+    project: Project,
+) -> None:
+    """The revision of its route keeps its incumbent, whose upstream is gone."""
+    project.upstream.script = {"old": "good", "good": status(500), "bad": "bad"}
+    spec, said = project.app.catalog.get("mood"), {"actor": "ada", "reason": "because"}
+    now = project.app.clock.now()
+    with project.app.database.write() as unit:
+        move.set_weight(unit, spec, candidate="up/old", percent=100, at=now, **said)
+        move.promote(unit, spec, candidate="up/old", at=now, **said)
+    project.app.routes.refresh()
+    with Client(project.server.url) as client:
+        assert client.run("mood", "x").model_version == "up/old"
+        project.upstream.script = {"good": status(500), "bad": "bad"}
+        project.write(chain="up/bad")
+        project.post("/v1/settings/reload")
+        assert client.run("mood", "x").model_version == "up/bad"
+    assert project.upstream.hits["good"] == 0
 
 
 def test_any_fault_of_reading_is_told_and_reading_goes_on(tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ def test_people_steer_over_http_and_by_command(app: App, http: httpx.Client) -> 
     begun = start(http, "local/broken").json()
     path = f"/v1/rollouts/{begun['id']}"
     assert start(http, "local/broken").json()["code"] == "rollout-running"
+    judged = {"judge": "gone/judge", "audit": 0.5}
+    refused = start(http, "local/other", replace=True, plan=judged).json()
+    assert refused["detail"] == "gone/judge names no declared upstream"
     assert http.post(f"{path}/resume", json=SAID).json()["code"] == "rollout-state"
     assert http.post(f"{path}/pause", json=SAID).json()["state"] == "paused"
     assert http.post(f"{path}/pause", json={}).status_code == 422
@@ -127,6 +130,8 @@ def test_people_steer_over_http_and_by_command(app: App, http: httpx.Client) -> 
 
     assert run("pause", "sentiment", "--reason", "wait", "--json")["state"] == "paused"
     assert "paused" in run("status")
+    for words in ("Evidence of harm ", "Calls of the candidate at this step: ", "met      Time"):
+        assert words in run("status"), "the words of the page"
     assert "pause by" in run("status", "sentiment")
     assert run("resume", "sentiment", "--json")["weight_bp"] == 5000
     assert run("rollback", "sentiment", "--reason", "no", "--json")["state"] == "rolled_back"

@@ -458,6 +458,21 @@ def test_a_version_is_evaluated_again_when_another_answers(world: World) -> None
     assert (rollout.candidate, rollout.incumbent) == ("mood@2", "mood@1")
 
 
+def test_what_became_of_an_evaluation_that_was_proposed_is_told(world: World) -> None:
+    world.version(low=-0.01)
+    world.version()
+    with world.database.write() as unit:
+        world.clock.advance(1)
+        told: dict[str, Any] = {"actor": "ada", "reason": "", "at": world.clock.now()}
+        move.set_weight(unit, world.spec, candidate="mood@1", percent=100, **told)
+    proposal = world.tick()[-1]
+    assert proposal.state is ProposalState.OPEN
+    assert "its evaluation is proposed and waits for a person" in world.words()[1]
+    with world.database.write() as unit:
+        world.proposals.decline(unit, proposal, actor="ada", reason="no time")
+    assert "its evaluation was declined by ada: no time" in world.words()[1]
+
+
 def test_of_two_conductors_one_acts(database: Database, clock: FrozenClock, tmp_path: Path) -> None:
     world = World(database, clock, tmp_path, automation="on")
     world.corrections(4)

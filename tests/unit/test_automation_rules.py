@@ -195,7 +195,7 @@ def test_a_version_is_evaluated_again_once_when_another_answers_by_now() -> None
     found = replace(judged(against=None), standing=moved)
     step = next_rollout(found, RULES)
     assert (step.verb, step.what, step.about) == (Verb.PROPOSE, What.EVALUATE, "tone@2")
-    assert next_rollout(replace(found, asked_again=True), RULES).verb is Verb.WAIT
+    assert next_rollout(replace(found, asked_again="it is asked for"), RULES).verb is Verb.WAIT
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from inhouse.registry import routes
 from inhouse.rollout import records, steer
 from inhouse.rollout.controller import Controller
 from inhouse.rollout.plan import FULL_BP, RolloutState
+from inhouse.rollout.reconcile import Reconciler
 from inhouse.tasks.catalog import Catalog
 from inhouse.testing.clock import FrozenClock
 from inhouse.testing.rollouts import SPEC, quick_plan
@@ -120,6 +121,32 @@ def test_a_thread_steps_and_gives_its_leases_up(sqlite_database: Database) -> No
         route = routes.current(unit, "tone")
         assert route is not None
         assert route.weight_bp == 0
+
+
+def test_one_that_fails_again_and_again_is_told_once(
+    sqlite_database: Database,
+    clock: FrozenClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What goes well in between, such as the look at what runs, does not tell it anew."""
+    begin(sqlite_database, clock)
+    loop = controller(sqlite_database, clock, "one")
+    step, faults = Reconciler.step, [ValueError("odd")] * 3
+
+    def fails(self: Reconciler, rollout_id: str) -> records.DecisionRecord | None:
+        if faults:
+            raise faults.pop()
+        return step(self, rollout_id)
+
+    monkeypatch.setattr(Reconciler, "step", fails)
+    for _ in range(3):
+        loop.tick()
+    assert caplog.messages == ["rollouts are not stepped"]
+    loop.tick()
+    faults.append(ValueError("odd again"))
+    loop.tick()
+    assert len(caplog.messages) == 2
 
 
 def test_a_database_that_is_gone_is_survived(

@@ -24,6 +24,7 @@ from inhouse.rollout.controller import Controller
 from inhouse.rollout.declared import question_of
 from inhouse.rollout.experiment_records import ExperimentRecord
 from inhouse.rollout.findings import ExperimentState, Unanswerable
+from inhouse.rollout.owner import of_experiment
 from inhouse.settings import RolloutSettings
 from inhouse.tasks.catalog import Catalog
 from inhouse.testing.clock import FrozenClock
@@ -94,6 +95,22 @@ def test_calls_of_both_arms_are_drawn_until_it_ends(database: Database, clock: F
     assert drawn(database) == [], "calls of the one before are not its own"
     with pytest.raises(Conflict, match="was not drawn"):
         tell(database, clock, late, {"correct": True})
+
+
+def test_a_label_from_a_clock_that_is_ahead_hides_no_others(
+    sqlite_database: Database, clock: FrozenClock
+) -> None:
+    begun = begin(sqlite_database, clock, audit=1.0)
+    calls = Traffic(sqlite_database, SPEC, clock).send(2)
+    ahead = FrozenClock()
+    ahead.advance(86_400)
+    loop = Conductor(sqlite_database, clock, CATALOG)
+    for its_clock, call in zip((ahead, clock), calls, strict=True):
+        tell(sqlite_database, its_clock, call.id, {"correct": True})
+        for _ in range(3):
+            loop.step(begun.id)
+            clock.advance(1)
+    assert now(sqlite_database, begun).findings.outcomes == 2
 
 
 def test_audits_decide_what_is_right(sqlite_database: Database, clock: FrozenClock) -> None:
@@ -179,6 +196,28 @@ def test_a_judge_is_asked_by_one_of_many_processes(database: Database, clock: Fr
     assert {(one.kind, one.author) for one in said} == {("audit", "judge:embedded/judge")}
     assert Conductor(database, clock, CATALOG).step(begun.id) is None
     assert now(database, begun).findings.outcomes == 6
+
+
+def test_a_judge_that_fails_is_asked_later_and_later(
+    sqlite_database: Database, clock: FrozenClock
+) -> None:
+    begun = begin(sqlite_database, clock, JUDGED)
+    owner, waits = of_experiment(begun), []
+    with sqlite_database.write() as unit:
+        for is_failed in (True, True, True, False):
+            judge.request(unit, owner, clock.now())
+            assert judge.is_busy(unit, owner, clock.now()), "it is under way"
+            job = queue.claim(unit, [judge.JOB], "w", at=clock.now())
+            assert job is not None
+            if is_failed:
+                queue.fail(unit, job, "no", at=clock.now())
+            else:
+                queue.finish(unit, job, None, at=clock.now())
+            began = clock.now()
+            while judge.is_busy(unit, owner, clock.now()):
+                clock.advance(60)
+            waits.append((clock.now() - began).total_seconds() / 60)
+    assert waits == [2, 4, 8, 1]
 
 
 def test_the_controller_asks_while_it_runs(sqlite_database: Database, clock: FrozenClock) -> None:

@@ -19,6 +19,7 @@ from inhouse.rollout.findings import (
     is_over,
     look,
     progress,
+    recommend,
 )
 from inhouse.rollout.tally import Seen
 from inhouse.rollout.trial import Measure, Sums, Trial, contrast
@@ -98,6 +99,13 @@ def test_the_horizon_of_a_plan() -> None:
     for wrong in ({"rate": None}, {"spread": 0.3}, {"effect": 1.5}):
         with pytest.raises(Invalid):
             looks.needed_horizon(looks=5, **{**plan, **wrong})
+    for large in (
+        {"effect": 1e-6},
+        {"rate": None, "spread": 1e300},
+        {"rate": None, "spread": math.inf},
+    ):
+        with pytest.raises(Invalid, match="more than 10,000,000"):
+            looks.needed_horizon(looks=5, **{**plan, **large})
 
 
 def asked(horizon: int = 1000, metric: Measure = Measure.SUCCESS, count: int = 5) -> Question:
@@ -216,6 +224,18 @@ def test_labels_and_latencies() -> None:
     success.label(unit="x", candidate=True, weight_bp=5000, error=0.2)
     success.outcome(seen(is_b=True)._replace(paired_bad=False))
     assert success.count == 0
+
+
+def test_labels_that_are_all_alike_are_not_too_few() -> None:
+    question = asked(horizon=200, metric=Measure.ERROR)
+    trial = Trial(Measure.ERROR, horizon=200, by_user=False)
+    for number in range(200):
+        is_b = number % 2 == 0
+        trial.label(unit=f"{number}", candidate=is_b, weight_bp=5000, error=0.0)
+    found = look(question, progress(Findings(by_user=False), trial), trial.contrast(), "")
+    assert is_over(question, found)
+    said = recommend(question, found, "embedded/one")
+    assert said.startswith("the error of each arm was always the same"), said
 
 
 def test_either_arm_may_be_the_catastrophe() -> None:

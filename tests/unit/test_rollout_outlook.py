@@ -114,6 +114,28 @@ def test_the_checks_are_those_of_the_engine_and_follow_it(
     assert ramp.seen()["checks"][2]["value"] == ramp.loop.reading(ramp.id)["certificate"]
 
 
+def test_a_hold_that_was_paused_begins_anew_too(
+    sqlite_database: Database, clock: FrozenClock
+) -> None:
+    """What it was held for would hold it again at once."""
+    ramp = Ramp(sqlite_database, clock, replace(PLAN, horizon=40))
+    ramp.go(5)
+    assert ramp.now.state is RolloutState.HELD
+    ramp.people(steer.pause)
+    ramp.people(steer.resume)
+    assert {one["name"]: one["value"] for one in ramp.seen()["stops"]} == {
+        "mismatch": 1.0,
+        "horizon": 0,
+        "time": 0,
+    }
+    ramp.go(2)
+    assert ramp.now.state is RolloutState.RAMPING
+    ramp.people(steer.pause)
+    ramp.people(steer.resume)
+    ramp.go(1)
+    assert ramp.loop.reading(ramp.id)["outcomes"] > 20, "a pause alone forgets nothing"
+
+
 def test_readings_come_back_as_they_were(sqlite_database: Database, clock: FrozenClock) -> None:
     ramp = Ramp(sqlite_database, clock)
     ramp.go(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from inhouse.db.unit import Database, ReadUnit, WriteUnit
 from inhouse.registry import move, routes, versions
 from inhouse.registry.versions import Version
 from inhouse.rollout import intake_records, records, steer
-from inhouse.rollout.declared import as_json, from_json, plan_of
+from inhouse.rollout.declared import adjusted, as_json, check_plans, from_json, plan_of
 from inhouse.rollout.plan import Metric, Plan, RolloutState
 from inhouse.rollout.records import RolloutRecord
-from inhouse.settings import RolloutSettings
+from inhouse.settings import RolloutSettings, load_settings
 from inhouse.tasks.spec import TaskSpec, Unit
 from inhouse.testing.clock import FrozenClock
 from inhouse.testing.rollouts import SPEC
@@ -66,6 +67,23 @@ def test_a_plan_is_what_is_declared() -> None:
     assert from_json(as_json(plan)) == plan
     with pytest.raises(Invalid, match="steps"):
         plan_of(RolloutSettings(steps=(10, 5)))
+
+
+def test_a_plan_is_refused_where_it_is_declared(tmp_path: Path) -> None:
+    tasks = '[tasks.one]\nbuiltin = "bias"\n[tasks.two]\nbuiltin = "bias"\n[tasks.two.rollout]\n'
+    (tmp_path / "inhouse.toml").write_text(f"{tasks}steps = [50, 10]\n", encoding="utf-8")
+    with pytest.raises(Invalid, match=r"toml:5: tasks\.two\.rollout: the steps must rise"):
+        check_plans(load_settings(tmp_path, {}))
+
+
+def test_a_judge_of_experiments_alone_judges_no_rollout() -> None:
+    declared = RolloutSettings(judge="up/judge")
+    assert plan_of(declared).judge == ""
+    assert plan_of(adjusted(declared, {"audit": 0.1})).judge == "up/judge"
+    with pytest.raises(Invalid, match="needs a share of calls"):
+        adjusted(RolloutSettings(), {"judge": "up/judge"})
+    with pytest.raises(Invalid, match=r"steps\.1"):
+        adjusted(RolloutSettings(), {"steps": [10, 1e308]})
 
 
 def test_a_rollout_starts_at_its_first_step(database: Database, clock: FrozenClock) -> None:
@@ -128,6 +146,22 @@ def test_only_one_rollout_of_a_task_runs(database: Database, clock: FrozenClock)
         assert weights == [("tone@2", 1000), ("tone@1", 0), ("tone@1", 1000)]
         assert second.salt != first.salt
         assert second.incumbent == "embedded/general"
+
+
+def test_what_runs_comes_first_however_old_it_is(database: Database, clock: FrozenClock) -> None:
+    other = replace(SPEC, name="mood")
+    with database.write() as unit:
+        running = steer.start(
+            unit, other, candidate="embedded/new", plan=Plan(), at=clock.now(), **SAID
+        )
+        for _ in range(3):
+            clock.advance(1)
+            begun = begin(unit, clock, to="embedded/new")
+            steer.abort(unit, SPEC, begun, at=clock.now(), **SAID)
+        found = records.list_rollouts(unit, limit=2, running_first=True)
+        newest = records.list_rollouts(unit, limit=2)
+    assert [one.id for one in found] == [running.id, begun.id]
+    assert [one.task for one in newest] == ["tone", "tone"]
 
 
 def test_what_answers_everything_is_the_incumbent(

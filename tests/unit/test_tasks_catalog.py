@@ -57,6 +57,7 @@ def test_the_revision_follows_what_makes_answers_comparable(tmp_path: Path) -> N
     assert _catalog(tmp_path, base.replace("input }}", "input }}!")).get("t") != first
 
 
+JUDGED = '[tasks.t]\nbuiltin = "bias"\n[tasks.t.rollout]\njudge = '
 SPANS = '[tasks.t]\nkind = "spans"\nprompt = "x"\nlabels = ["A"]\n'
 JSON = """
 [tasks.t]
@@ -109,6 +110,15 @@ def test_the_revision_of_a_choice_is_what_it_was(tmp_path: Path) -> None:
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["here/model"]', "names no declared upstream"),
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["task:t"]', "is a task, not a model"),
         ('[tasks.t]\nbuiltin = "bias"\nchain = ["nonsense"]', "not a model reference"),
+        (f'{JUDGED}"here/model"', "toml:4: tasks.t: rollout.judge: 'here/model' names no declared"),
+        (f'{JUDGED}"t@1"', "rollout.judge: 't@1' is no general model"),
+        (f'{JUDGED}"nonsense"', "rollout.judge: 'nonsense' is not a model reference"),
+        (
+            f'{JUDGED}"embedded/any"'.replace("bias", "summary"),
+            "rollout.judge: two right texts differ",
+        ),
+        ("[tasks.t.rollout]\nsteps = [10, inf]", "steps.1: Input should be less than or equal"),
+        ("[tasks.t.rollout]\ndwell_s = inf", "toml:2: tasks.t.rollout.dwell_s: Input should be"),
         ('[tasks.t]\nkind = "score"\nprompt = "x"\nrange = [1, 0]', "lowest value comes first"),
         (
             '[tasks.t]\nkind = "score"\nprompt = "x"\nlevels = { a = 0, b = 1, c = 1.0 }',

@@ -31,7 +31,7 @@ def start_experiment(request: ExperimentStart, app: Wired, who: Operator) -> Exp
     spec = app.catalog.get(request.task)
     asked = request.model_dump(exclude={"task", "reason"})
     question = question_of(spec.name, app.settings.tasks[spec.name].rollout, **asked)
-    app.backends.check(question.a, question.b)
+    app.backends.check(question.a, question.b, question.judge)
     with app.database.write() as unit:
         begun = experiments.start(
             unit, spec, question, actor=who.actor, reason=request.reason, at=app.clock.now()

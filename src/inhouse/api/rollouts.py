@@ -41,10 +41,11 @@ def list_rollouts(
 def start_rollout(request: RolloutStart, app: Wired, who: Operator) -> RolloutDetail:
     """Begin to move a task to a candidate."""
     spec = app.catalog.get(request.task)
-    asked = {} if request.shadow is None else {"shadow_inputs": request.shadow}
     changes = {} if request.plan is None else request.plan.model_dump(exclude_none=True)
-    plan = plan_of(adjusted(app.settings.tasks[spec.name].rollout, changes), **asked)
-    app.backends.check(request.candidate)
+    if request.shadow is not None:
+        changes["shadow_inputs"] = request.shadow
+    plan = plan_of(adjusted(app.settings.tasks[spec.name].rollout, changes))
+    app.backends.check(request.candidate, plan.judge)
     with app.database.write() as unit:
         rollout = steer.start(
             unit,

@@ -157,9 +157,7 @@ def contest(unit: ReadUnit, spec: TaskSpec, now: datetime) -> Contest | None:
         evaluating=_evaluating(unit, newest, evaluation, now),
         judged=judged,
         settled=_settled(unit, spec, judged),
-        asked_again=bool(
-            judged and records.find(unit, spec.name, What.EVALUATE, judged.id) is not None
-        ),
+        asked_again=_asked_again(unit, spec, judged),
     )
 
 
@@ -270,6 +268,20 @@ def _settled(unit: ReadUnit, spec: TaskSpec, judged: Judged | None) -> str:
         case _:
             said = f": {found.reason}" if found.reason else ""
             return f"the rollout of {found.about} was {found.state} by {found.decided_by}{said}"
+
+
+def _asked_again(unit: ReadUnit, spec: TaskSpec, judged: Judged | None) -> str:
+    found = judged and records.find(unit, spec.name, What.EVALUATE, judged.id)
+    if not found:
+        return ""
+    match found.state:
+        case ProposalState.OPEN:
+            return "its evaluation is proposed and waits for a person"
+        case ProposalState.DONE:
+            return "its evaluation is asked for"
+        case _:
+            said = f": {found.reason}" if found.reason else ""
+            return f"its evaluation was {found.state} by {found.decided_by}{said}"
 
 
 def _against(

@@ -65,7 +65,7 @@ class Contest:
 
     ``never``: why it is not started by itself whatever its evaluation says. ``evaluating``: an
     evaluation has not ended. ``settled``: what was concluded from ``judged`` before, in words.
-    ``asked_again``: that the evaluation is to be repeated was concluded before.
+    ``asked_again``: what became of the conclusion to repeat the evaluation, in words.
     """
 
     reference: str
@@ -75,7 +75,7 @@ class Contest:
     evaluating: bool = False
     judged: Judged | None = None
     settled: str = ""
-    asked_again: bool = False
+    asked_again: str = ""
 
 
 def next_rollout(found: Contest | None, rules: Rules) -> Step:
@@ -130,7 +130,7 @@ def _compare_again(found: Contest, judged: Judged) -> Step:
     if since is None or judged.at > since:
         return _refuse(found, judged, why)
     if found.asked_again:
-        return wait(f"{why}; its evaluation is asked for")
+        return wait(f"{why}; {found.asked_again}")
     return Step(
         verb=Verb.PROPOSE,
         what=What.EVALUATE,

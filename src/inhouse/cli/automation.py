@@ -89,13 +89,16 @@ def history(
     from inhouse.cli.context import open_context
 
     context = open_context()
+    name = context.app.catalog.get(task).name if task else None
     with context.app.database.read() as unit:
-        found = records.list_proposals(unit, task=task, limit=limit)
+        found = records.list_proposals(unit, task=name, limit=limit)
     if as_json:
         context.print_json([asdict(one) for one in found])
         return
     for one in found:
         typer.echo(_line(one))
+    if not found:
+        typer.echo("nothing was proposed or refused")
 
 
 def _show(proposal: ProposalRecord, as_json: bool) -> None:

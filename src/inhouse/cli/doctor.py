@@ -56,6 +56,7 @@ def _examine(checks: list[Check]) -> list[Probed]:
     """Do every check that can be done; what the first ones find wrong keeps later ones away."""
     from inhouse.cli.context import open_context
     from inhouse.core.errors import InhouseError
+    from inhouse.rollout.declared import check_plans
     from inhouse.settings import load_settings
     from inhouse.tasks.catalog import load_catalog
 
@@ -63,6 +64,7 @@ def _examine(checks: list[Check]) -> list[Probed]:
     try:
         settings = load_settings(context.folder)
         tasks = len(load_catalog(settings).all())
+        check_plans(settings)
     except InhouseError as error:
         checks.append(_failed("settings", error))
         return []

@@ -75,7 +75,7 @@ def start(
         audit=audit,
         judge=judge,
     )
-    context.app.backends.check(a, b)
+    context.app.backends.check(a, b, question.judge)
     with context.app.database.write() as unit:
         at = context.app.clock.now()
         said = {"actor": context.actor, "reason": reason}
@@ -135,6 +135,8 @@ def history(
     name = context.app.catalog.get(task).name
     with context.app.database.read() as unit:
         found = records.list_experiments(unit, name, limit)
+    if not found and not as_json:
+        typer.echo(f"no experiments of {name}")
     _show(found, as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from inhouse.cli.rollout_simulate import simulate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inhouse.db.unit import ReadUnit
     from inhouse.rollout.records import DecisionRecord, RolloutRecord
     from inhouse.rollout.tell import Told
 
@@ -41,13 +42,13 @@ def start(
     """Begin to move a task to a candidate. A running server does the rest."""
     from inhouse.cli.context import open_context
     from inhouse.rollout import steer
-    from inhouse.rollout.declared import plan_of
+    from inhouse.rollout.declared import adjusted, plan_of
 
     context = open_context()
     spec = context.app.catalog.get(task)
     asked = {} if shadow is None else {"shadow_inputs": shadow}
-    plan = plan_of(context.app.settings.tasks[spec.name].rollout, **asked)
-    context.app.backends.check(to)
+    plan = plan_of(adjusted(context.app.settings.tasks[spec.name].rollout, asked))
+    context.app.backends.check(to, plan.judge)
     with context.app.database.write() as unit:
         begun = steer.start(
             unit,
@@ -74,11 +75,12 @@ def status(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJson
     with context.app.database.read() as unit:
         newest = [records.list_rollouts(unit, spec.name, 1) for spec in specs]
         told = [tell(unit, found[0].id) for found in newest if found]
+        shown = [] if as_json else [_lines(unit, one) for one in told]
     if as_json:
         context.print_json([plain_told(one) for one in told])
     elif told:
-        for one in told:
-            typer.echo("\n".join(_lines(one)))
+        for lines in shown:
+            typer.echo("\n".join(lines))
     else:
         typer.echo("no rollouts; `inhouse rollout start TASK --to REFERENCE` begins one")
 
@@ -131,6 +133,8 @@ def history(
     if as_json:
         context.print_json([plain_told(one) for one in told])
         return
+    if not told:
+        typer.echo(f"no rollouts of {name}")
     for one in told:
         typer.echo(_headline(one.rollout))
         for made in one.decisions:
@@ -167,10 +171,11 @@ def _show(rollout_id: str, *, as_json: bool) -> None:
     context = open_context()
     with context.app.database.read() as unit:
         told = tell(unit, rollout_id)
+        lines = [] if as_json else _lines(unit, told)
     if as_json:
         context.print_json(plain_told(told))
     else:
-        typer.echo("\n".join(_lines(told)))
+        typer.echo("\n".join(lines))
 
 
 def _headline(rollout: RolloutRecord) -> str:
@@ -180,23 +185,41 @@ def _headline(rollout: RolloutRecord) -> str:
     return f"{rollout.task:<16} {rollout.state:<11} {share}, from {rollout.incumbent}"
 
 
-def _lines(told: Told) -> list[str]:
-    lines = [_headline(told.rollout)]
+def _lines(unit: ReadUnit, told: Told) -> list[str]:
+    """A rollout in the words of its page: its key figures, and what the next step needs."""
+    from inhouse.cli.context import open_context
+    from inhouse.dashboard import rollouts_view as view
+    from inhouse.dashboard.rollouts_checks import check_rows
+    from inhouse.rollout.guardrails import ShadowReading
+    from inhouse.rollout.outlook import outlook
+    from inhouse.rollout.tally import from_json
+
+    rollout, now = told.rollout, open_context().app.clock.now()
+    waits, lines = outlook(unit, rollout, now), [_headline(rollout)]
     if told.decisions:
         last = told.decisions[-1]
         why = "; ".join(last.reasons) or "-"
         lines.append(f"  last  {last.kind} by {last.actor}: {why}")
-    if told.reading is not None:
+    stored = None if told.reading is None else from_json(told.reading)
+    reading = stored if waits is None else waits.reading
+    if isinstance(reading, ShadowReading):
+        tiles = view.shadow_tiles(rollout, reading, now)
+    else:
+        tiles = view.tiles(rollout, reading, now)
+    for tile in tiles:
+        figure = f"{tile.figure}  {tile.unit}".strip()
+        lines.append(f"  {tile.name:<22} {figure:<22} {tile.note}".rstrip())
+    for title, found in (
+        ("before the next step:", waits.checks if waits else ()),
+        ("else it is held:", waits.stops if waits else ()),
+    ):
+        rows = check_rows(rollout, found)
+        lines += [f"  {title}"] if rows else []
         lines += [
-            f"  {name:<11} {_figure(value)}"
-            for name, value in told.reading.items()
-            if isinstance(value, int | float)
+            f"    {'met    ' if row.met else 'not met'}  {row.name}: {row.now}, {row.needed}"
+            for row in rows
         ]
     return lines
-
-
-def _figure(value: float) -> str:
-    return f"{value:.0f}" if isinstance(value, int) else f"{value:.3g}"
 
 
 app.command()(simulate)

@@ -15,7 +15,7 @@ Judge = Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")]
 class ExperimentLook(Answer):
     """One look: the statistic, and the boundary that it had to reach at that ``fraction`` of the
     horizon; B minus A with its repeated confidence interval, null while an arm had too few
-    outcomes."""
+    outcomes, or each arm all alike."""
 
     number: int
     outcomes: int

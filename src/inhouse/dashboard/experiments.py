@@ -38,8 +38,7 @@ def show_all(page: Reading) -> Response:
     """Experiments: those that run first, then the newest."""
     task = page.request.query_params.get("task") or None
     with page.app.database.read() as unit:
-        found = records.list_experiments(unit, task, _SHOWN)
-    found.sort(key=lambda one: one.is_over)
+        found = records.list_experiments(unit, task, _SHOWN, running_first=True)
     return page.render(
         "experiments/list.html",
         title="Experiments",
@@ -69,7 +68,7 @@ def start(page: Operating) -> Response:
             needed = view.horizon(spec.name, declared, form)
             return _form(page, {**form, "horizon": str(needed)})
         question, reason = view.question(spec.name, declared, form), page.reason()
-        app.backends.check(question.a, question.b)
+        app.backends.check(question.a, question.b, question.judge)
         with app.database.write() as unit:
             begun = experiments.start(
                 unit, spec, question, actor=page.actor, reason=reason, at=app.clock.now()

@@ -75,7 +75,7 @@ def horizon(task: str, declared: RolloutSettings, sent: Mapping[str, str]) -> in
     _check_difference(asked.metric, effect, today)
     kind = "rate" if asked.metric.is_share else "spread"
     try:
-        needed = needed_horizon(
+        return needed_horizon(
             effect=effect,
             weight=asked.weight_bp / FULL_BP,
             looks=asked.looks,
@@ -85,9 +85,6 @@ def horizon(task: str, declared: RolloutSettings, sent: Mapping[str, str]) -> in
         )
     except Invalid as error:
         raise Unanswerable({"effect": error.message}) from None
-    if needed > MOST_OUTCOMES:
-        raise Unanswerable({"effect": f"that takes more than {MOST_OUTCOMES:,} outcomes"})
-    return needed
 
 
 def _check_difference(metric: Measure, effect: float, today: float) -> None:

@@ -49,9 +49,8 @@ def show_all(page: Reading) -> Response:
     """Rollouts: those that run first, then the newest."""
     app, task = page.app, page.request.query_params.get("task") or None
     with app.database.read() as unit:
-        found = records.list_rollouts(unit, task, _SHOWN)
+        found = records.list_rollouts(unit, task, _SHOWN, running_first=True)
         last = history.last_decisions(unit, [one.id for one in found])
-    found.sort(key=lambda one: one.is_over)
     return page.render(
         "rollouts/list.html",
         title="Rollouts",
@@ -79,7 +78,7 @@ def start(page: Operating) -> Response:
         declared = _declared(page, spec)
         plan = plan_of(adjusted(declared, view.plan_changes(declared, form)))
         reason = page.reason()
-        app.backends.check(form.get("candidate"))
+        app.backends.check(form.get("candidate"), plan.judge)
         with app.database.write() as unit:
             rollout = steer.start(
                 unit,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from inhouse.core.clock import Clock, SystemClock
+from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
 from inhouse.gateway.mirror import Mirror
@@ -78,13 +79,23 @@ class RouteTable:
         return self.mirror.age_s()
 
     def _load(self, unit: ReadUnit) -> Mapping[str, Route]:
-        stored = {route.task: route for route in all_current(unit)}
+        stored = {route.task: self._as_declared(route) for route in all_current(unit)}
         waiting = {task: self._warming.cold(_needed(route)) for task, route in stored.items()}
         self._cold = {task: cold for task, cold in waiting.items() if cold}
         if self._looked:
             stored |= {task: self._before(stored[task]) for task in self._cold}
         self._looked = True
         return {**self._declared, **stored}
+
+    def _as_declared(self, route: Route) -> Route:
+        """With the general models that the task declares now behind whom the revision names: one
+        that is declared no more gets no calls as a fallback, and one that is new does."""
+        declared = self._declared.get(route.task)
+        if declared is None:
+            return route
+        others = (one for one in route.chain if one not in declared.chain)
+        own = (one for one in others if parse_reference(one).kind is ReferenceKind.VERSION)
+        return replace(route, chain=(*own, *declared.chain))
 
     def _before(self, route: Route) -> Route:
         """What serves while a revision waits for its model: the one before it, without a candidate

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from inhouse.core.hashing import digest_of
 from inhouse.core.states import JobStatus, RunStatus, VersionStatus
 from inhouse.db.unit import ReadUnit
 from inhouse.evaluation.gate import VerdictKind
@@ -216,33 +217,45 @@ def training(unit: ReadUnit) -> list[Concern]:
 
 
 def jobs(unit: ReadUnit, now: datetime) -> list[Concern]:
-    """Jobs that failed for good in the last day and did not succeed since. Those of training runs
-    are told as such."""
+    """Jobs that failed for good in the last day and did not succeed since. Those that had to do the
+    same are one concern, about the first of them: a job that comes again is not told every time.
+    Those of training runs are told as such."""
     failed = [
         job
         for job in list_jobs(unit, status=JobStatus.FAILED, limit=_JOBS)
-        if job.name != TRAINING_JOB and job.finished_at and job.finished_at > now - NEWS
+        if job.name != TRAINING_JOB
     ]
     done = list_jobs(unit, status=JobStatus.DONE, limit=_JOBS) if failed else []
-    return [_job(job) for job in failed if not _is_made_good(job, done)]
+    alike: dict[str, list[JobRecord]] = {}
+    for job in failed:
+        if not _is_made_good(job, done):
+            alike.setdefault(digest_of([job.name, job.arguments]), []).append(job)
+    return [
+        _job(some[0], first=some[-1])
+        for some in alike.values()
+        if some[0].finished_at and some[0].finished_at > now - NEWS
+    ]
 
 
 def _is_made_good(job: JobRecord, done: Sequence[JobRecord]) -> bool:
     return any(
-        one.name == job.name and one.arguments == job.arguments and one.created_at > job.created_at
+        one.name == job.name
+        and one.arguments == job.arguments
+        and one.finished_at is not None
+        and (job.finished_at is None or one.finished_at > job.finished_at)
         for one in done
     )
 
 
-def _job(job: JobRecord) -> Concern:
+def _job(job: JobRecord, *, first: JobRecord) -> Concern:
     return Concern(
         code=Code.JOB_FAILED,
         level=Level.WARN,
         title=f"The job {job.name} failed",
         text=f"{(job.error or 'It gave no reason').rstrip('.')}. After {job.attempts} of "
         f"{job.max_attempts} attempts; `inhouse jobs retry` queues it again.",
-        about=job.id,
-        since=job.finished_at,
+        about=first.id,
+        since=first.finished_at,
     )
 
 

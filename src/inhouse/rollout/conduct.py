@@ -99,7 +99,8 @@ class Conductor:
                 return None
             memory = self._memory(experiment)
             why = _lost(unit, spec, experiment)
-            is_news = why is None and _count(unit, spec, experiment, memory)
+            now = self._clock.now()
+            is_news = why is None and _count(unit, spec, experiment, memory, now)
         if why is not None:
             return self._end(
                 spec, experiment, experiment.findings, _End(ExperimentState.ABORTED, why)
@@ -178,7 +179,13 @@ def _lost(unit: ReadUnit, spec: TaskSpec, experiment: ExperimentRecord) -> str |
     return None
 
 
-def _count(unit: ReadUnit, spec: TaskSpec, experiment: ExperimentRecord, memory: _Memory) -> bool:
+def _count(
+    unit: ReadUnit,
+    spec: TaskSpec,
+    experiment: ExperimentRecord,
+    memory: _Memory,
+    now: datetime,
+) -> bool:
     """Count everything that is there now, because a look is at all of it. Returns whether there was
     something."""
     first, heads, counted = experiment.route_revision, intake.heads(unit), 0
@@ -191,14 +198,18 @@ def _count(unit: ReadUnit, spec: TaskSpec, experiment: ExperimentRecord, memory:
         counted += len(found.seen)
         memory.upto.update(found.upto)
     if memory.trial.measure.of_labels:
-        counted += _count_labels(unit, spec, experiment, memory)
+        counted += _count_labels(unit, spec, experiment, memory, now)
     return counted > 0
 
 
 def _count_labels(
-    unit: ReadUnit, spec: TaskSpec, experiment: ExperimentRecord, memory: _Memory
+    unit: ReadUnit,
+    spec: TaskSpec,
+    experiment: ExperimentRecord,
+    memory: _Memory,
+    now: datetime,
 ) -> int:
-    newest = intake.newest_label(unit, memory.labels_since)
+    newest = intake.newest_label(unit, memory.labels_since, now)
     if newest is None:
         return 0
     labels = intake.labels(

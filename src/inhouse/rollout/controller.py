@@ -38,7 +38,7 @@ class Controller:
         self._judges = Asking(database, clock, catalog)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failing = False
+        self._failing: set[str] = set()
 
     def start(self) -> None:
         """Begin to step rollouts and experiments, in a thread."""
@@ -53,21 +53,21 @@ class Controller:
             return
         self._stopping.set()
         thread.join()
-        self._try(self._give_up)
+        self._try("", self._give_up)
 
     def tick(self) -> list[DecisionRecord]:
         """Step every rollout that this process has or gets the lease of, and every experiment. What
         fails is logged, and does not keep the others from their step. While jobs are paused a step
         only goes back. Returns what was decided of rollouts."""
         made: list[DecisionRecord] = []
-        for rollout in self._unfinished():
-            self._try(self._step, rollout, made)
-        self._try(self._conduct)
+        self._try("", self._step_all, made)
         return made
 
-    def _conduct(self) -> None:
+    def _step_all(self, made: list[DecisionRecord]) -> None:
+        for rollout in self._unfinished():
+            self._try(rollout.id, self._step, rollout, made)
         for experiment_id in self._conductor.running():
-            self._try(self._step_experiment, experiment_id)
+            self._try(experiment_id, self._step_experiment, experiment_id)
 
     def _step_experiment(self, experiment_id: str) -> None:
         changed = self._conductor.step(experiment_id)
@@ -116,14 +116,10 @@ class Controller:
             return records.lease(unit, rollout, owner=self._name, now=now, length=LEASE)
 
     def _unfinished(self) -> list[RolloutRecord]:
-        found: list[RolloutRecord] = []
-        self._try(self._look, found)
-        return found
-
-    def _look(self, found: list[RolloutRecord]) -> None:
         with self._database.read() as unit:
-            found.extend(records.unfinished(unit))
+            found = records.unfinished(unit)
             self._reconciler.still = bool(found) and paused(unit) is not None
+        return found
 
     def _give_up(self) -> None:
         with self._database.write() as unit:
@@ -133,16 +129,14 @@ class Controller:
         while not self._stopping.wait(EVERY_S):
             self.tick()
 
-    def _try(self, verb: Callable[..., None], *arguments: object) -> None:
+    def _try(self, about: str, verb: Callable[..., None], *arguments: object) -> None:
         """Call it. What it raises is logged, the first time of several in a row."""
         try:
             verb(*arguments)
         except Exception as error:  # noqa: BLE001 the thread outlives every error
-            self._report(error)
+            if about not in self._failing:
+                reason = f"{type(error).__name__}: {error}"
+                _log.error("rollouts are not stepped", about=about, reason=reason)
+            self._failing.add(about)
         else:
-            self._failing = False
-
-    def _report(self, error: Exception) -> None:
-        if not self._failing:
-            _log.error("rollouts are not stepped", reason=f"{type(error).__name__}: {error}")
-        self._failing = True
+            self._failing.discard(about)

@@ -12,7 +12,8 @@ from inhouse.core.errors import Invalid
 from inhouse.rollout.findings import MOST_DAYS, Question, Unanswerable
 from inhouse.rollout.plan import Metric, Plan
 from inhouse.rollout.trial import Measure
-from inhouse.settings import RolloutSettings
+from inhouse.settings import FILE_NAME, RolloutSettings, Settings
+from inhouse.settings.file import place_of
 
 _BP_OF_PERCENT = 100
 _DAY_S = 86_400.0
@@ -20,7 +21,8 @@ _METRICS = ", ".join(Measure)
 
 
 def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
-    """The plan that ``[tasks.<name>.rollout]`` declares; ``overrides`` are fields of ``Plan``.
+    """The plan that ``[tasks.<name>.rollout]`` declares; ``overrides`` are fields of ``Plan``. A
+    judge is declared for experiments too: where a rollout draws no calls, it has none.
 
     Raises Invalid (``rollout-plan``) for one that cannot be carried out.
     """
@@ -42,7 +44,7 @@ def plan_of(settings: RolloutSettings, **overrides: Any) -> Plan:
         "hold_back_bp": round(settings.hold_back * _BP_OF_PERCENT),
         "shadow_inputs": settings.shadow_inputs,
         "audit": settings.audit,
-        "judge": settings.judge,
+        "judge": settings.judge if settings.audit else "",
     }
     return Plan(**{**fields, **overrides})
 
@@ -85,16 +87,33 @@ def question_of(
 def adjusted(settings: RolloutSettings, changes: Mapping[str, Any]) -> RolloutSettings:
     """What a task declares, with some of it changed for one rollout.
 
-    Raises Invalid (``rollout-plan``) for a value that the settings would not take.
+    Raises Invalid (``rollout-plan``) for a value that the settings would not take, and for a judge
+    of no calls.
     """
     try:
-        return RolloutSettings.model_validate({**settings.model_dump(), **changes})
+        found = RolloutSettings.model_validate({**settings.model_dump(), **changes})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise Invalid(
             f"{name}: {first['msg']}", code="rollout-plan", hint="see [tasks.<name>.rollout]"
         ) from None
+    if changes.get("judge") and not found.audit:
+        message = "a judge needs a share of calls to audit"
+        raise Invalid(message, code="rollout-plan", hint="say audit too")
+    return found
+
+
+def check_plans(settings: Settings) -> None:
+    """Raise Invalid (``settings``) for a declared rollout that could not be carried out, with the
+    file and line of its table."""
+    for name, task in settings.tasks.items():
+        try:
+            plan_of(task.rollout)
+        except Invalid as error:
+            where = place_of(settings.folder / FILE_NAME, ("tasks", name, "rollout"))
+            message = f"{where}: tasks.{name}.rollout: {error.message}"
+            raise Invalid(message, code="settings", hint=error.hint) from None
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

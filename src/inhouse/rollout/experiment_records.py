@@ -83,10 +83,13 @@ def open_of(unit: ReadUnit, task: str) -> ExperimentRecord | None:
 
 
 def list_experiments(
-    unit: ReadUnit, task: str | None = None, limit: int = 50
+    unit: ReadUnit, task: str | None = None, limit: int = 50, *, running_first: bool = False
 ) -> list[ExperimentRecord]:
-    """Experiments of one task, or of all, newest first."""
-    statement = select(_table).order_by(_table.c.created_at.desc(), _table.c.id.desc()).limit(limit)
+    """Experiments of one task, or of all, newest first; with ``running_first`` those that have not
+    ended before all others, however old they are."""
+    ended = [_table.c.ended_at.is_not(None)] if running_first else []
+    order = (*ended, _table.c.created_at.desc(), _table.c.id.desc())
+    statement = select(_table).order_by(*order).limit(limit)
     if task is not None:
         statement = statement.where(_table.c.task == task)
     return [_record(row) for row in unit.execute(statement)]

@@ -15,7 +15,7 @@ from inhouse.core.errors import Invalid
 from inhouse.core.states import Transitions
 from inhouse.rollout import looks
 from inhouse.rollout.plan import FULL_BP
-from inhouse.rollout.trial import CATASTROPHE, Contrast, Measure, Trial
+from inhouse.rollout.trial import CATASTROPHE, FEWEST, Contrast, Measure, Trial
 
 MOST_DAYS: Final = 3650.0
 _LEAST_ALPHA, _MOST_ALPHA = 0.001, 0.2
@@ -122,7 +122,7 @@ class Question:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """One look: at how many outcomes, the statistic and the boundary that it had to reach, and
-    B minus A with its interval (null while an arm had too few outcomes)."""
+    B minus A with its interval (null while an arm had too few outcomes, or all alike)."""
 
     number: int
     outcomes: int
@@ -246,7 +246,10 @@ def recommend(question: Question, findings: Findings, answering: str) -> str:
     last = findings.looks[-1]
     interval = f"{(1.0 - question.alpha) * 100:g} % repeated confidence interval"
     if last.difference is None or last.low is None or last.high is None:
-        return f"one arm had too few outcomes to tell; {answering} goes on answering"
+        why = "one arm had too few outcomes to tell"
+        if min(findings.counts) >= FEWEST:
+            why = f"the {question.metric} of each arm was always the same, so nothing can be tested"
+        return f"{why}; {answering} goes on answering"
     if findings.winner is None:
         between = _between(question.metric, last.low, last.high)
         return (

@@ -159,8 +159,9 @@ def pair_labels(
     return _first(unit.execute(statement), known, read)
 
 
-def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
-    """When the newest label since a moment was told."""
+def newest_label(unit: ReadUnit, since: datetime, now: datetime) -> datetime | None:
+    """When the newest label since a moment was told; ``now`` at the latest: a label that carries a
+    later time is from a clock that is ahead, and hides none of the others."""
     statement = (
         select(_feedback.c.created_at)
         .where(_feedback.c.kind.in_(_LABELS), _feedback.c.created_at >= since)
@@ -168,7 +169,7 @@ def newest_label(unit: ReadUnit, since: datetime) -> datetime | None:
         .limit(1)
     )
     found: datetime | None = unit.execute(statement).scalar_one_or_none()
-    return found
+    return None if found is None else min(found, now)
 
 
 def split_of(rollout: Mover, first_revision: int) -> list[ColumnElement[bool]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final
 
 from inhouse.core.clock import Clock
@@ -29,7 +30,9 @@ from inhouse.tasks.spec import TaskSpec
 
 JOB: Final = "rollout.judge"
 EVERY: Final = timedelta(seconds=60)
-"""Time between the beginnings of two jobs for one split."""
+"""Time between the beginnings of two jobs for one split. Every one that failed doubles it."""
+LONGEST: Final = timedelta(hours=1)
+_DOUBLINGS: Final = 6
 LOOK_S: Final = 10.0
 """Seconds between two looks for calls that wait."""
 LASTS_S: Final = 60.0
@@ -81,12 +84,16 @@ class Asking:
 
 
 def is_busy(unit: ReadUnit, owner: Owner, at: datetime) -> bool:
-    """Whether a job for the split is under way, or was queued only just."""
-    return any(
-        job.status in _UNDER_WAY or timedelta(0) <= at - job.created_at < EVERY
-        for job in queue.list_jobs(unit, name=JOB)
-        if job.arguments.get("owner_id") == owner.id
-    )
+    """Whether a job for the split is under way, or was queued only just. Behind several jobs that
+    failed the next one comes later and later."""
+    made = [
+        job for job in queue.list_jobs(unit, name=JOB) if job.arguments.get("owner_id") == owner.id
+    ]
+    if not made or any(job.status in _UNDER_WAY for job in made):
+        return bool(made)
+    failures = len(list(takewhile(lambda job: job.status is JobStatus.FAILED, made)))
+    pause = min(LONGEST, EVERY * (1 << min(failures, _DOUBLINGS)))
+    return timedelta(0) <= at - made[0].created_at < pause
 
 
 def request(unit: WriteUnit, owner: Owner, at: datetime) -> None:

@@ -100,17 +100,21 @@ def needed_horizon(
     ``rate`` is that of A for outcomes of 0 and 1; B may be better or worse, whichever needs more.
     Otherwise ``spread`` is the standard deviation of one outcome. What n outcomes know of the
     difference is n / (variance of A / (1 - weight) + variance of B / weight). Raises Invalid
-    (``experiment-plan``) without exactly one of the two, or where that difference cannot be.
+    (``experiment-plan``) without exactly one of the two, where that difference cannot be, or where
+    it takes more than ``MOST_OUTCOMES``.
     """
     variance_a, variance_b = _variances(effect, rate, spread)
     each = variance_a / (1.0 - weight) + variance_b / weight
-    needed = math.ceil(_drift(looks, alpha, power) ** 2 * each / effect**2)
-    return max(FEWEST_PER_LOOK * looks, needed)
+    needed = _drift(looks, alpha, power) ** 2 * each / (effect * effect)
+    if not needed <= MOST_OUTCOMES:
+        message = f"that takes more than {MOST_OUTCOMES:,} outcomes"
+        raise Invalid(message, code="experiment-plan", hint="ask for a larger difference")
+    return max(FEWEST_PER_LOOK * looks, math.ceil(needed))
 
 
 def _variances(effect: float, rate: float | None, spread: float | None) -> tuple[float, float]:
     if spread is not None and rate is None:
-        return spread**2, spread**2
+        return spread * spread, spread * spread
     if rate is None or spread is not None:
         message = "say how outcomes vary: a rate or a spread"
         raise Invalid(message, code="experiment-plan", hint="--rate 0.9, or --spread 0.4")

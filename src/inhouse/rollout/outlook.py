@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from math import nan
 from typing import Final
 
@@ -50,8 +51,9 @@ def standing_of(rollout: RolloutRecord, *, fresh_at: datetime, now: datetime) ->
 
 def fresh_since(rollout: RolloutRecord, decisions: Sequence[DecisionRecord]) -> datetime:
     """Since when the evidence of a rollout counts; ``decisions`` are its own, oldest first."""
-    for one in reversed(decisions):
-        if one.kind in _FRESH or (one.kind == RESUME and one.before is RolloutState.HELD):
+    for before, one in reversed(list(pairwise(decisions))):
+        held = RolloutState.HELD in (one.before, before.before)
+        if one.kind in _FRESH or (one.kind == RESUME and held):
             return one.created_at
     return rollout.created_at
 

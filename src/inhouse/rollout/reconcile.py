@@ -96,7 +96,7 @@ class Reconciler:
                 return None
             memory.still = self.still
             lost = _lost(unit, spec, rollout)
-            news = None if lost else _news(unit, spec, rollout, memory)
+            news = None if lost else _news(unit, spec, rollout, memory, self._clock.now())
         counted = Counted()
         if lost is not None:
             decision = abort(lost)
@@ -157,7 +157,9 @@ class _News:
     labels: list[LabelRecord]
 
 
-def _news(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: Memory) -> _News:
+def _news(
+    unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: Memory, now: datetime
+) -> _News:
     first = memory.first_revision
     found = intake.outcomes(
         unit,
@@ -167,7 +169,7 @@ def _news(unit: ReadUnit, spec: TaskSpec, rollout: RolloutRecord, memory: Memory
         upto=intake.heads(unit),
         limit=AT_ONCE,
     )
-    newest = intake.newest_label(unit, memory.labels_since)
+    newest = intake.newest_label(unit, memory.labels_since, now)
     labels: list[LabelRecord] = []
     if newest is not None:
         told = intake.pair_labels if rollout.is_shadow else intake.labels

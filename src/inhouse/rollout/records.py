@@ -102,9 +102,14 @@ def open_of(unit: ReadUnit, task: str) -> RolloutRecord | None:
     return None if row is None else _rollout(row)
 
 
-def list_rollouts(unit: ReadUnit, task: str | None = None, limit: int = 50) -> list[RolloutRecord]:
-    """Rollouts of one task, or of all, newest first."""
-    statement = select(_table).order_by(_table.c.created_at.desc(), _table.c.id.desc()).limit(limit)
+def list_rollouts(
+    unit: ReadUnit, task: str | None = None, limit: int = 50, *, running_first: bool = False
+) -> list[RolloutRecord]:
+    """Rollouts of one task, or of all, newest first; with ``running_first`` those that have not
+    ended before all others, however old they are."""
+    ended = [_table.c.ended_at.is_not(None)] if running_first else []
+    order = (*ended, _table.c.created_at.desc(), _table.c.id.desc())
+    statement = select(_table).order_by(*order).limit(limit)
     if task is not None:
         statement = statement.where(_table.c.task == task)
     return [_rollout(row) for row in unit.execute(statement)]

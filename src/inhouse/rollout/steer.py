@@ -132,8 +132,8 @@ def pause(
 def resume(
     unit: WriteUnit, rollout: RolloutRecord, *, actor: str, reason: str, at: datetime
 ) -> DecisionRecord:
-    """Go on where a person or evidence stopped it. After a hold the evidence begins anew: what it
-    held for would hold it again.
+    """Go on where a person or evidence stopped it. After a hold, also one that was paused, the
+    evidence begins anew: what it held for would hold it again.
 
     ``rollout`` is what the caller saw. Raises Conflict when it changed meanwhile, or does not stand
     still (``rollout-state``).
@@ -141,7 +141,7 @@ def resume(
     if rollout.stopped_from is None:
         raise Conflict(f"the rollout of {rollout.task} is {rollout.state}", code="rollout-state")
     values: dict[str, Any] = {"stopped_from": None}
-    fresh = rollout.state is RolloutState.HELD
+    fresh = RolloutState.HELD in (rollout.state, records.decisions(unit, rollout.id)[-1].before)
     if fresh:
         values |= {"candidate_before": 0, "step_at": at}
     target = rollout.stopped_from

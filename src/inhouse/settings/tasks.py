@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from inhouse.settings.section import Name, Section
+
+_MOST_CALLS: Final = 10_000_000
 
 
 class OnFailure(Section):
@@ -25,28 +27,28 @@ RolloutMetric = Literal["success", "correct", "error", "p95", "p99"]
 class RolloutSettings(Section):
     """How traffic moves to a candidate."""
 
-    steps: tuple[float, ...] = (10, 30, 50, 60, 70, 80, 90, 100)
+    steps: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (10, 30, 50, 60, 70, 80, 90, 100)
     """Per cent of the units that the candidate gets, step by step; the last is 100."""
     margin: float = Field(0.05, gt=0, lt=1)
     """How much worse may still count as not worse, as a share of calls."""
     min_success: float = Field(0.95, ge=0, lt=1)
     """Least share of calls that must be answered in time and valid; 0: no such limit."""
-    max_p95_s: float = Field(3.0, ge=0)
+    max_p95_s: float = Field(3.0, ge=0, allow_inf_nan=False)
     """The time that 95 % of calls must stay below, in seconds; 0: no such limit."""
     min_score: float = Field(0.0, ge=0, lt=1)
     """Least mean score of answers whose truth became known; 0: no such limit."""
-    first_calls: int = Field(100, ge=1)
+    first_calls: int = Field(100, ge=1, le=_MOST_CALLS)
     """Calls of the candidate before the first advance; a rollback waits for none."""
-    step_calls: int = Field(50, ge=1)
+    step_calls: int = Field(50, ge=1, le=_MOST_CALLS)
     """Calls of the candidate at every later step."""
-    dwell_s: float = Field(300.0, ge=0)
+    dwell_s: float = Field(300.0, ge=0, allow_inf_nan=False)
     """Least time at a step, in seconds."""
-    horizon: int = Field(20_000, ge=1)
+    horizon: int = Field(20_000, ge=1, le=_MOST_CALLS)
     """Calls of both after which a rollout without a verdict is held."""
-    time_limit_s: float = Field(30 * 86_400.0, gt=0)
+    time_limit_s: float = Field(30 * 86_400.0, gt=0, allow_inf_nan=False)
     """Seconds after which a rollout without a verdict is held, and an experiment without a winner
     ends."""
-    bake_s: float = Field(86_400.0, ge=0)
+    bake_s: float = Field(86_400.0, ge=0, allow_inf_nan=False)
     """Seconds for which the incumbent keeps a share after the last step."""
     hold_back: float = Field(5.0, ge=0, lt=100)
     """That share, in per cent."""
@@ -57,7 +59,7 @@ class RolloutSettings(Section):
     guardrails."""
     observed: tuple[RolloutMetric, ...] = ()
     """What is only shown."""
-    shadow_inputs: int = Field(0, ge=0)
+    shadow_inputs: int = Field(0, ge=0, le=_MOST_CALLS)
     """Most calls that are copied to the candidate before it gets any; 0: it starts with some."""
     audit: float = Field(0.0, ge=0, le=1)
     """Share of the calls of a split, or of a shadow, that is drawn for an audit of the answer,
@@ -115,7 +117,8 @@ class TaskSettings(Section):
     chain: tuple[str, ...] | None = None
     """General models, first choice first."""
     unit: Literal["request", "document", "user"] | None = None
-    """What a split is drawn over; calls of one unit meet the same arm."""
+    """What a rollout counts once: `user` or `document` where calls name one as their unit, which
+    always meets the same arm."""
     timeout_s: float | None = Field(None, gt=0, le=600)
     """Deadline of one call over all tries, in seconds."""
     try_timeout_s: float | None = Field(None, gt=0, le=600)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from inhouse.core.errors import Invalid, NotFound
-from inhouse.core.references import parse_reference
+from inhouse.core.references import Reference, parse_reference
 from inhouse.settings import FILE_NAME, OnFailure, Settings, TaskSettings
 from inhouse.settings.file import place_of
 from inhouse.tasks.outputs import check
@@ -86,7 +86,7 @@ def _load(name: str, table: TaskSettings, settings: Settings) -> TaskSpec:
     try:
         return _build(name, _resolve(table), settings)
     except Invalid as error:
-        key = ("tasks", name, error.message.partition(":")[0])
+        key = ("tasks", name, *error.message.partition(":")[0].split("."))
         where = place_of(settings.folder / FILE_NAME, key)
         message = f"{where}: tasks.{name}: {error.message}"
         raise Invalid(message, code=error.code, hint=error.hint) from None
@@ -124,6 +124,7 @@ def _build(name: str, keys: Mapping[str, Any], settings: Settings) -> TaskSpec:
         raise Invalid("needs kind and prompt, or builtin", code="settings")
     prompt = _prompt_text(keys.get("prompt", ""), settings.folder)
     compile_prompt(prompt)
+    _check_judge(kind, settings.tasks[name].rollout.judge, settings)
     spec = TaskSpec(
         name=name,
         kind=kind,
@@ -225,16 +226,36 @@ def _prompt_text(declared: str, folder: Path) -> str:
 def _chain(declared: Iterable[str], settings: Settings) -> tuple[str, ...]:
     chain = tuple(declared)
     for text in chain:
-        reference = parse_reference(text)
-        if reference.kind == "upstream" and reference.name not in settings.upstreams:
-            raise Invalid(
-                f"chain: {text!r} names no declared upstream",
-                code="settings",
-                hint="declared: " + (", ".join(sorted(settings.upstreams)) or "none"),
-            )
-        if reference.kind == "task":
+        if _declared("chain", text, settings).kind == "task":
             raise Invalid(f"chain: {text!r} is a task, not a model", code="settings")
     return chain
+
+
+def _check_judge(kind: TaskKind, judge: str, settings: Settings) -> None:
+    """What can be said of a judge before anything runs; whose answers it judges is known then."""
+    if not judge:
+        return
+    reference = _declared("rollout.judge", judge, settings)
+    if reference.kind not in ("upstream", "embedded"):
+        raise Invalid(f"rollout.judge: {judge!r} is no general model", code="settings")
+    if kind is TaskKind.TEXT:
+        message = "rollout.judge: two right texts differ, no model can judge them so"
+        raise Invalid(message, code="settings")
+
+
+def _declared(key: str, text: str, settings: Settings) -> Reference:
+    """The reference that a key holds. Raises Invalid for a model of no declared upstream."""
+    try:
+        reference = parse_reference(text)
+    except Invalid as error:
+        raise Invalid(f"{key}: {error.message}", code=error.code, hint=error.hint) from None
+    if reference.kind == "upstream" and reference.name not in settings.upstreams:
+        raise Invalid(
+            f"{key}: {text!r} names no declared upstream",
+            code="settings",
+            hint="declared: " + (", ".join(sorted(settings.upstreams)) or "none"),
+        )
+    return reference
 
 
 def _with_failure(spec: TaskSpec, declared: OnFailure | str | None) -> TaskSpec:
