@@ -25,9 +25,9 @@ class Protocol(HttpToolsProtocol):
 
     It tells a call at once that its caller is gone, so that nothing has to watch the connection;
     it writes answers past ASGI, a whole one at once, because every write is a system call; and it
-    bounds the head of a request. Nothing is spoken here but HTTP/1.1
-    (and 1.0), so offers to change to
-    another protocol are passed over, as RFC 9110 allows: the parser would drop the body behind one.
+    bounds the head of a request. Nothing is spoken here but HTTP/1.1 and 1.0, so offers to change
+    to another protocol are passed over, as RFC 9110 allows: the parser would drop the body behind
+    one.
     """
 
     _head_size: int | None = 0

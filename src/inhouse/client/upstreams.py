@@ -29,8 +29,8 @@ class Model(Answer):
 
 
 class Upstream(Answer):
-    """An upstream with the models that tasks or calls named. ``base_url`` without
-    what looks like a secret."""
+    """An upstream with the models that tasks or calls named. ``base_url`` without what
+    looks like a secret."""
 
     name: str
     base_url: str

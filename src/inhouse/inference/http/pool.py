@@ -27,8 +27,8 @@ class HttpPool:
 
     ``max_connections`` holds per event loop; more requests wait for one to be free. ``idle_s``: how
     long an unused connection is kept. ``max_response_bytes`` bounds one answer as read from the
-    wire. ``verify``: the trust to use instead of the machine's own. Raises as
-    ``Address`` does.
+    wire. ``verify``: the trust to use instead of the machine's own. Raises as ``Address``
+    does.
     """
 
     def __init__(
