@@ -73,7 +73,10 @@ def test_the_lowest_versions_resolve(lowest: Path) -> None:
 
 
 @pytest.mark.full
-def test_the_unit_suite_passes_at_the_lowest_versions(lowest: Path, open_folder: Path) -> None:
+def test_the_unit_suite_passes_at_the_lowest_versions(
+    lowest: Path, open_folder: Path, weights_store: Path
+) -> None:
+    """The weights are those of the checkout: their wheels want what is left out here."""
     subprocess.run([sys.executable, "-m", "venv", str(open_folder)], check=True)
     python = str(open_folder / "bin" / "python")
     pip = [python, "-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check"]

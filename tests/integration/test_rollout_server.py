@@ -130,7 +130,7 @@ def test_people_steer_over_http_and_by_command(app: App, http: httpx.Client) -> 
 
     assert run("pause", "sentiment", "--reason", "wait", "--json")["state"] == "paused"
     assert "paused" in run("status")
-    for words in ("Evidence of harm ", "Calls of the candidate at this step: ", "met      Time"):
+    for words in ("Evidence of harm ", "Outcomes of the candidate at this step: ", "met      Time"):
         assert words in run("status"), "the words of the page"
     assert "pause by" in run("status", "sentiment")
     assert run("resume", "sentiment", "--json")["weight_bp"] == 5000

@@ -17,7 +17,7 @@ port = 9000
 workers = 2
 
 [upstreams.up]
-base_url = "http://ada:lovelace@127.0.0.1:8000/v1"
+base_url = "http://127.0.0.1:8000/v1?sig=lovelace"
 api_key = "sk-very-secret"
 prices."big/model" = { input_per_million = 0.5 }
 
@@ -56,7 +56,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     (tmp_path / "inhouse.toml").write_text(FILE)
     found = look(tmp_path)
     assert found["upstreams.up.api_key"].value == MASK
-    assert found["upstreams.up.base_url"].value == f'"http://ada:{MASK}@127.0.0.1:8000/v1"'
+    assert found["upstreams.up.base_url"].value == f'"http://127.0.0.1:8000/v1?sig={MASK}"'
     shown = " ".join(one.value for one in found.values())
     assert not any(secret in shown for secret in ("secret", "lovelace"))
 

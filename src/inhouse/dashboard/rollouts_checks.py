@@ -44,7 +44,7 @@ def question(plan: Plan, margin: float, name: str) -> str:
         "min_score": f"Mean score at least {number(plan.min_score, 2)}",
     }
     known = {
-        "outcomes": "Calls of the candidate at this step",
+        "outcomes": "Outcomes of the candidate at this step",
         "dwell": "Time at this step",
         "bake": "Time of the bake period",
         "certificate": f"Not worse by more than {number(margin, 3)}",

@@ -170,7 +170,7 @@ def steps(rollout: RolloutRecord) -> list[tuple[str, str]]:
 def needs(name: str) -> str:
     """A condition in a few words, for a list of what is missing."""
     short = {
-        "outcomes": "calls of the candidate",
+        "outcomes": "outcomes of the candidate",
         "dwell": "time at this step",
         "bake": "the end of the bake period",
         "certificate": "evidence that it is not worse",
