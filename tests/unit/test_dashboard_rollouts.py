@@ -134,7 +134,7 @@ def test_what_is_missing_is_named() -> None:
     )
     told = say.sentence(rollout(), Outlook(checks, (), ShadowReading(0, 1, 1)), decision(1, "s", 0))
     assert told.endswith(
-        "What is missing: calls of the candidate and a p95 within its limit for sure."
+        "What is missing: outcomes of the candidate and a p95 within its limit for sure."
     )
     rows = check_rows(rollout(), checks)
     assert (rows[0].now, rows[0].needed, rows[0].share) == ("3", "at least 100", 0.03)
