@@ -6,8 +6,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 CALLS: Final = 5
-WAITING: Final = 100
-"""Users that may have begun and not have ``CALLS`` calls yet."""
 
 
 class UserMean(NamedTuple):
@@ -32,24 +30,22 @@ class _Open:
 
 
 class UserMeans:
-    """Calls go in; each user leaves once, with the mean of the first ``calls``, or of fewer when
-    ``waiting`` others have come since and not left: whoever calls seldom would never be counted.
+    """Calls go in; each user leaves once, with the mean of the first ``calls``.
 
     A change of the weight closes everybody who has begun, in both arms alike and in their order of
     arrival, because it moves some of them to the other arm.
     """
 
-    __slots__ = ("_calls", "_counted", "_open", "_waiting", "_weight")
+    __slots__ = ("_calls", "_counted", "_open", "_weight")
 
-    def __init__(self, calls: int = CALLS, waiting: int = WAITING) -> None:
+    def __init__(self, calls: int = CALLS) -> None:
         self._calls = calls
-        self._waiting = waiting
         self._counted: set[str] = set()
         self._open: dict[str, _Open] = {}
         self._weight = -1.0
 
     def add(self, unit: str, *, candidate: bool, weight: float, bad: float) -> list[UserMean]:
-        """One call of a user; the users who leave with it."""
+        """One call of a user; the users who are complete by now."""
         closed: list[UserMean] = []
         if weight != self._weight:
             closed = [user.mean() for user in self._open.values()]
@@ -64,11 +60,6 @@ class UserMeans:
         user.bad += bad
         user.calls += 1
         if user.calls == self._calls:
-            closed.append(self._close(unit))
-        elif len(self._open) > self._waiting:
-            closed.append(self._close(next(iter(self._open))))
+            closed.append(self._open.pop(unit).mean())
+            self._counted.add(unit)
         return closed
-
-    def _close(self, unit: str) -> UserMean:
-        self._counted.add(unit)
-        return self._open.pop(unit).mean()
