@@ -119,8 +119,8 @@ class TaskSettings(Section):
     chain: tuple[str, ...] | None = None
     """General models, first choice first."""
     unit: Literal["request", "document", "user"] | None = None
-    """What calls name as their unit, which always meets the same arm. A rollout counts a `user` or
-    `document` by the mean of its first calls."""
+    """What a rollout counts once: `user` or `document` where calls name one as their unit, which
+    always meets the same arm."""
     timeout_s: float | None = Field(None, gt=0, le=600)
     """Deadline of one call over all tries, in seconds."""
     try_timeout_s: float | None = Field(None, gt=0, le=600)
