@@ -140,6 +140,9 @@ def test_a_task_that_was_moved_falls_back_to_the_models_that_are_declared_now(
         project.write(chain="up/bad")
         project.post("/v1/settings/reload")
         assert client.run("mood", "x").model_version == "up/bad"
+    with urlopen(f"{project.server.url}/v1/routes/mood", timeout=60) as response:
+        told = json.load(response)
+    assert (told["incumbent"], told["chain"]) == ("up/old", ["up/bad"])
     assert project.upstream.hits["good"] == 0
 
 

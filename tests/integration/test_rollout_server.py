@@ -132,6 +132,10 @@ def test_people_steer_over_http_and_by_command(app: App, http: httpx.Client) -> 
     assert "paused" in run("status")
     for words in ("Evidence of harm ", "Outcomes of the candidate at this step: ", "met      Time"):
         assert words in run("status"), "the words of the page"
+    [told] = run("status", "sentiment", "--json")
+    asked = http.get(f"/v1/rollouts/{told['id']}").json()
+    assert [one["name"] for one in told["checks"]] == [one["name"] for one in asked["checks"]]
+    assert told.keys() == asked.keys()
     assert "pause by" in run("status", "sentiment")
     assert run("resume", "sentiment", "--json")["weight_bp"] == 5000
     assert run("rollback", "sentiment", "--reason", "no", "--json")["state"] == "rolled_back"

@@ -246,6 +246,11 @@ def test_a_job_that_failed_until_it_succeeds(
         assert job is not None
         queue.finish(unit, job, None, at=clock.now())
     assert look() == [], "the one that was told did succeed, behind all others"
+    for _ in range(2):
+        clock.advance(2 * 86_400)
+        later = work("store.scrub", "damaged again")
+        (found,) = look()
+        assert found.about == later, "what failed days ago is another matter"
 
 
 def test_budgets_of_the_day(sqlite_database: Database, clock: FrozenClock, server: Server) -> None:

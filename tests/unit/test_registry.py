@@ -228,13 +228,17 @@ def test_what_stands_on_a_route_is_not_archived(database: Database, clock: Froze
     assert retired(database, clock, 4).status is VersionStatus.ARCHIVED
 
 
-def test_a_declared_chain_counts_until_the_task_is_moved(
+def test_a_declared_chain_counts_also_behind_a_task_that_was_moved(
     database: Database, clock: FrozenClock
 ) -> None:
     spec = replace(SPEC, name="urgency", chain=("sentiment@1",))
     with database.write() as unit:
         version = _register(unit, clock)
         assert retire.users(unit, [SPEC, spec], version.reference) == ["urgency (incumbent, chain)"]
+        before = routes.implicit("urgency", ("embedded/general", "sentiment@2"))
+        moved = routes.append(unit, before, expect=0, at=clock.now())
+        assert retire.users(unit, [SPEC, spec], version.reference) == ["urgency (chain)"]
+    assert routes.with_chain(moved, spec.chain).chain == ("sentiment@2", "sentiment@1")
 
 
 def test_an_active_version_without_traffic_is_archived_for_good(

@@ -84,6 +84,8 @@ def test_a_judge_of_experiments_alone_judges_no_rollout() -> None:
         adjusted(RolloutSettings(), {"judge": "up/judge"})
     with pytest.raises(Invalid, match=r"steps\.1"):
         adjusted(RolloutSettings(), {"steps": [10, 1e308]})
+    with pytest.raises(Invalid, match="at most 100 items"):
+        adjusted(RolloutSettings(), {"steps": [number / 10 for number in range(1, 1001)]})
 
 
 def test_a_rollout_starts_at_its_first_step(database: Database, clock: FrozenClock) -> None:

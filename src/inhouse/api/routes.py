@@ -19,8 +19,8 @@ def list_routes(app: Wired, _: Reader) -> list[Route]:
     with app.database.read() as unit:
         moved = {route.task: route for route in routes.all_current(unit)}
     specs = app.catalog.all()
-    found = [moved.get(s.name) or routes.implicit(s.name, s.chain) for s in specs]
-    return [Route.model_validate(route) for route in found]
+    found = [(moved.get(s.name) or routes.implicit(s.name, s.chain), s.chain) for s in specs]
+    return [Route.model_validate(routes.with_chain(*one)) for one in found]
 
 
 @router.get("/v1/routes/{task}")
@@ -29,7 +29,7 @@ def show_route(task: PathTask, app: Wired, _: Reader) -> Route:
     spec = app.catalog.get(task)
     with app.database.read() as unit:
         route = routes.current(unit, spec.name) or routes.implicit(spec.name, spec.chain)
-    return Route.model_validate(route)
+    return Route.model_validate(routes.with_chain(route, spec.chain))
 
 
 @router.get("/v1/routes/{task}/history")

@@ -10,6 +10,7 @@ from inhouse.cli.rollout_simulate import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from inhouse.db.unit import ReadUnit
     from inhouse.rollout.records import DecisionRecord, RolloutRecord
@@ -60,7 +61,7 @@ def start(
             at=context.app.clock.now(),
             replace=replace,
         )
-    _show(begun.id, as_json=as_json)
+    _show(begun.id, one=True, as_json=as_json)
 
 
 @app.command()
@@ -68,19 +69,14 @@ def status(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJson
     """The newest rollout of one task, or of all, with its newest evidence."""
     from inhouse.cli.context import open_context
     from inhouse.rollout import records
-    from inhouse.rollout.tell import plain_told, tell
 
     context = open_context()
     specs = [context.app.catalog.get(task)] if task else context.app.catalog.all()
     with context.app.database.read() as unit:
         newest = [records.list_rollouts(unit, spec.name, 1) for spec in specs]
-        told = [tell(unit, found[0].id) for found in newest if found]
-        shown = [] if as_json else [_lines(unit, one) for one in told]
-    if as_json:
-        context.print_json([plain_told(one) for one in told])
-    elif told:
-        for lines in shown:
-            typer.echo("\n".join(lines))
+    found = [one[0].id for one in newest if one]
+    if found or as_json:
+        _show(*found, as_json=as_json)
     else:
         typer.echo("no rollouts; `inhouse rollout start TASK --to REFERENCE` begins one")
 
@@ -161,21 +157,22 @@ def _change(task: str, reason: str, verb: Callable[..., DecisionRecord], *, as_j
         seen = records.get(unit, found.id, lock=True)
         at = context.app.clock.now()
         verb(unit, rollout=seen, actor=context.actor, reason=reason, at=at)
-    _show(found.id, as_json=as_json)
+    _show(found.id, one=True, as_json=as_json)
 
 
-def _show(rollout_id: str, *, as_json: bool) -> None:
+def _show(*rollout_ids: str, one: bool = False, as_json: bool) -> None:
     from inhouse.cli.context import open_context
-    from inhouse.rollout.tell import plain_told, tell
+    from inhouse.rollout.tell import plain_view, tell
 
     context = open_context()
+    now = context.app.clock.now()
     with context.app.database.read() as unit:
-        told = tell(unit, rollout_id)
-        lines = [] if as_json else _lines(unit, told)
+        told = [plain_view(unit, each, now) for each in rollout_ids] if as_json else []
+        lines = [] if as_json else [_lines(unit, tell(unit, each), now) for each in rollout_ids]
     if as_json:
-        context.print_json(plain_told(told))
-    else:
-        typer.echo("\n".join(lines))
+        context.print_json(told[0] if one else told)
+    for each in lines:
+        typer.echo("\n".join(each))
 
 
 def _headline(rollout: RolloutRecord) -> str:
@@ -185,16 +182,15 @@ def _headline(rollout: RolloutRecord) -> str:
     return f"{rollout.task:<16} {rollout.state:<11} {share}, from {rollout.incumbent}"
 
 
-def _lines(unit: ReadUnit, told: Told) -> list[str]:
+def _lines(unit: ReadUnit, told: Told, now: datetime) -> list[str]:
     """A rollout in the words of its page: its key figures, and what the next step needs."""
-    from inhouse.cli.context import open_context
     from inhouse.dashboard import rollouts_view as view
     from inhouse.dashboard.rollouts_checks import check_rows
     from inhouse.rollout.guardrails import ShadowReading
     from inhouse.rollout.outlook import outlook
     from inhouse.rollout.tally import from_json
 
-    rollout, now = told.rollout, open_context().app.clock.now()
+    rollout = told.rollout
     waits, lines = outlook(unit, rollout, now), [_headline(rollout)]
     if told.decisions:
         last = told.decisions[-1]

@@ -29,7 +29,10 @@ def show(task: Annotated[str | None, typer.Argument()] = None, as_json: AsJson =
     catalog = context.app.catalog
     specs = [catalog.get(task)] if task else catalog.all()
     with context.app.database.read() as unit:
-        found = [routes.current(unit, s.name) or routes.implicit(s.name, s.chain) for s in specs]
+        known = [(routes.current(unit, s.name), s) for s in specs]
+    found = [
+        routes.with_chain(route or routes.implicit(s.name, s.chain), s.chain) for route, s in known
+    ]
     if as_json:
         context.print_json([_plain(route) for route in found])
         return

@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from inhouse.core.clock import Clock, SystemClock
-from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.db.unit import Database, ReadUnit
 from inhouse.gateway import metrics
 from inhouse.gateway.mirror import Mirror
 from inhouse.gateway.warming import Warming
-from inhouse.registry.routes import Route, all_current, implicit
+from inhouse.registry.routes import Route, all_current, implicit, with_chain
 from inhouse.tasks.catalog import Catalog
 
 
@@ -88,14 +87,8 @@ class RouteTable:
         return {**self._declared, **stored}
 
     def _as_declared(self, route: Route) -> Route:
-        """With the general models that the task declares now behind whom the revision names: one
-        that is declared no more gets no calls as a fallback, and one that is new does."""
         declared = self._declared.get(route.task)
-        if declared is None:
-            return route
-        others = (one for one in route.chain if one not in declared.chain)
-        own = (one for one in others if parse_reference(one).kind is ReferenceKind.VERSION)
-        return replace(route, chain=(*own, *declared.chain))
+        return route if declared is None else with_chain(route, declared.chain)
 
     def _before(self, route: Route) -> Route:
         """What serves while a revision waits for its model: the one before it, without a candidate

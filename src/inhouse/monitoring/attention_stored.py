@@ -218,8 +218,8 @@ def training(unit: ReadUnit) -> list[Concern]:
 
 def jobs(unit: ReadUnit, now: datetime) -> list[Concern]:
     """Jobs that failed for good in the last day and did not succeed since. Those that had to do the
-    same are one concern, about the first of them: a job that comes again is not told every time.
-    Those of training runs are told as such."""
+    same, one within a day of the other, are one concern, about the first of them: a job that comes
+    again is not told every time. Those of training runs are told as such."""
     failed = [
         job
         for job in list_jobs(unit, status=JobStatus.FAILED, limit=_JOBS)
@@ -231,18 +231,29 @@ def jobs(unit: ReadUnit, now: datetime) -> list[Concern]:
         if not _is_made_good(job, done):
             alike.setdefault(digest_of([job.name, job.arguments]), []).append(job)
     return [
-        _job(some[0], first=some[-1])
+        _job(some[0], first=_first_of(some))
         for some in alike.values()
-        if some[0].finished_at and some[0].finished_at > now - NEWS
+        if _ended_at(some[0]) > now - NEWS
     ]
+
+
+def _first_of(failed: Sequence[JobRecord]) -> JobRecord:
+    """The first of those that failed behind each other; ``failed``: newest first."""
+    first = failed[0]
+    for older in failed[1:]:
+        if _ended_at(first) - _ended_at(older) > NEWS:
+            break
+        first = older
+    return first
+
+
+def _ended_at(job: JobRecord) -> datetime:
+    return job.finished_at or job.created_at
 
 
 def _is_made_good(job: JobRecord, done: Sequence[JobRecord]) -> bool:
     return any(
-        one.name == job.name
-        and one.arguments == job.arguments
-        and one.finished_at is not None
-        and (job.finished_at is None or one.finished_at > job.finished_at)
+        one.name == job.name and one.arguments == job.arguments and _ended_at(one) > _ended_at(job)
         for one in done
     )
 

@@ -141,7 +141,8 @@ def compare(
     expect: int | None = None,
 ) -> Route:
     """Split a task between two references, neither of which need answer it now: ``percent`` of its
-    units go to ``b``, the rest to ``a``, drawn anew. What answered until now is the first fallback.
+    units go to ``b``, the rest to ``a``, drawn anew. What answered until now is the first fallback,
+    if it is an own version; general models stand there as the task declares them.
 
     Raises what ``set_weight`` raises; statuses stay as they are.
     """

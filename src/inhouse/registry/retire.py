@@ -18,7 +18,8 @@ def users(unit: ReadUnit, specs: Iterable[TaskSpec], reference: str) -> list[str
     without a share does nothing."""
     moved = {route.task: route for route in routes.all_current(unit)}
     for spec in specs:
-        moved.setdefault(spec.name, routes.implicit(spec.name, spec.chain))
+        route = moved.get(spec.name) or routes.implicit(spec.name, spec.chain)
+        moved[spec.name] = routes.with_chain(route, spec.chain)
     return [
         f"{task} ({', '.join(roles)})"
         for task, route in sorted(moved.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from inhouse.core.errors import Conflict, Invalid
 from inhouse.core.ids import new_id
+from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.db.dialects import table_of
 from inhouse.db.unit import ReadUnit, WriteUnit
 from inhouse.registry.tables import RouteRevision
@@ -73,6 +74,15 @@ def implicit(task: str, chain: Sequence[str]) -> Route:
         reason="declared chain",
         created_at=None,
     )
+
+
+def with_chain(route: Route, chain: Sequence[str]) -> Route:
+    """A route with the models that its task declares now behind whom the revision names: a general
+    model that is declared no more gets no calls as a fallback, and one that is new does. Own
+    versions that stood there, because of a comparison, stay."""
+    others = (one for one in route.chain if one not in chain)
+    own = (one for one in others if parse_reference(one).kind is ReferenceKind.VERSION)
+    return replace(route, chain=(*own, *chain))
 
 
 def current(unit: ReadUnit, task: str) -> Route | None:

@@ -27,7 +27,9 @@ RolloutMetric = Literal["success", "correct", "error", "p95", "p99"]
 class RolloutSettings(Section):
     """How traffic moves to a candidate."""
 
-    steps: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (10, 30, 50, 60, 70, 80, 90, 100)
+    steps: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
+        (10, 30, 50, 60, 70, 80, 90, 100), max_length=100
+    )
     """Per cent of the units that the candidate gets, step by step; the last is 100."""
     margin: float = Field(0.05, gt=0, lt=1)
     """How much worse may still count as not worse, as a share of calls."""
