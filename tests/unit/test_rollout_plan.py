@@ -12,6 +12,7 @@ from inhouse.core.errors import Conflict, Invalid
 from inhouse.rollout.decide import Decision, Kind, Standing, decide, decide_shadow
 from inhouse.rollout.guardrails import Evidence, Reading, ShadowReading, ThresholdReading
 from inhouse.rollout.plan import ROLLOUTS, Metric, Plan, RolloutState
+from inhouse.rollout.tally import Seen, Tally
 from inhouse.rollout.users import UserMean, UserMeans
 
 PLAN = Plan(min_success=None, max_p95_s=None)
@@ -263,6 +264,23 @@ def test_a_user_counts_once_with_the_mean_of_the_first_calls() -> None:
     assert users.add("a", candidate=True, weight=0.3, bad=0.0) == [UserMean(True, 0.3, 1 / 3)]
     for _ in range(10):
         assert users.add("a", candidate=True, weight=0.3, bad=1.0) == []
+
+
+def test_who_calls_seldom_is_counted_when_enough_others_wait() -> None:
+    """The one that has waited longest leaves, and nobody twice; all calls of a candidate may fail,
+    each of another user's."""
+    users = UserMeans(calls=3, waiting=2)
+    assert users.add("a", candidate=True, weight=0.3, bad=1.0) == []
+    assert users.add("b", candidate=False, weight=0.3, bad=0.0) == []
+    assert users.add("a", candidate=True, weight=0.3, bad=0.0) == []
+    assert users.add("c", candidate=True, weight=0.3, bad=1.0) == [UserMean(True, 0.3, 0.5)]
+    assert users.add("a", candidate=True, weight=0.3, bad=0.0) == []
+    assert users.add("d", candidate=True, weight=0.3, bad=1.0) == [UserMean(False, 0.3, 0.0)]
+    tally = Tally(Plan(guardrails=(Metric.SUCCESS,)), by_user=True)
+    for number in range(300):
+        arm = bool(number % 2)
+        tally.outcome(Seen("p", number, arm, 5000, arm, None, 0.1, f"user {number}"))
+    assert tally.reading(0.05).harm > 20.0
 
 
 def test_a_change_of_the_weight_closes_both_arms_alike() -> None:
