@@ -117,3 +117,10 @@ def test_a_value_that_is_nested_too_deeply_is_refused(tmp_path: Path, tell: Tell
     add = ("--dir", tmp_path, "feedback", "add", "01890000-0000-7000-8000-000000000000")
     code, line = tell(*add, "--value", "[" * 100_000)
     assert (code, "nested too deeply" in line) == (2, True)
+
+
+def test_an_argument_that_is_no_utf_8_is_refused(tmp_path: Path, tell: Tell) -> None:
+    told = tell("--dir", tmp_path, "jobs", "pause", "--reason", "night shift \udcff")
+    assert told == (2, "error: an argument holds bytes that are no UTF-8")
+    code, line = tell("--dir", tmp_path, "feedback", "add", "x", "--value", "\udcff")
+    assert (code, line.startswith("error: ")) == (2, True)

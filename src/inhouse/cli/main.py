@@ -115,6 +115,11 @@ def run() -> None:
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         sys.exit(130)
+    except UnicodeEncodeError as error:
+        if not any("\udc80" <= letter <= "\udcff" for letter in error.object):
+            raise
+        typer.echo("error: an argument holds bytes that are no UTF-8", err=True)
+        sys.exit(2)
     except Exception as error:
         said = _of_database(error)
         if not said:
