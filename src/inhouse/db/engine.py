@@ -67,7 +67,7 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite(url: URL) -> Engine:
-    path = _file(url)
+    path = file_of(url)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
@@ -93,9 +93,11 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _file(url: URL) -> Path | None:
-    """The file of a SQLite URL; None for a database in memory, or a file with options of its
-    own."""
+def file_of(url: URL) -> Path | None:
+    """The file of a SQLite URL; None for a database in memory, a file with options of its own, and
+    PostgreSQL."""
+    if url.get_backend_name() != "sqlite":
+        return None
     if not url.database or url.database == ":memory:" or "uri" in url.query:
         return None
     return Path(url.database)
@@ -108,22 +110,23 @@ def _stay_with(engine: Engine, path: Path) -> None:
 
     @event.listens_for(engine, "do_connect")
     def refuse(*_: Any) -> None:
-        if known and _identity(path) is None:
+        if known and identity(path) is None:
             raise sqlite3.OperationalError(f"{path} is gone")
 
     @event.listens_for(engine, "connect")
     def note(_connection: Any, record: Any) -> None:
         nonlocal known
         known = True
-        record.info[_FILE] = _identity(path)
+        record.info[_FILE] = identity(path)
 
     @event.listens_for(engine, "checkout")
     def compare(_connection: Any, record: Any, _proxy: Any) -> None:
-        if record.info[_FILE] != _identity(path):
+        if record.info[_FILE] != identity(path):
             raise DisconnectionError(f"{path} is another file by now")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one at the same place; None when there is none."""
     try:
         found = path.stat()
     except OSError:
