@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import REGISTRY
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from inhouse.bootstrap import bootstrap
 from inhouse.cli.main import app as cli
+from inhouse.monitoring.telling import Results, Teller
+from inhouse.notify.base import DeliveredInPart, NotDelivered, Notice, trial
 from inhouse.settings import load_settings
 from inhouse.testing.webhook_server import WebhookServer
 
@@ -54,3 +57,20 @@ def test_the_wired_product_tells_and_shows(tmp_path: Path) -> None:
         app.database.close()
     done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", "show", "drift"])
     assert getattr(done.exception, "code", "") == "alert-not-found"
+
+
+class Refusing:
+    def __init__(self, error: NotDelivered) -> None:
+        self.error = error
+
+    def send(self, notice: Notice) -> None:
+        raise self.error
+
+
+def test_who_heard_it_in_part_has_heard_it() -> None:
+    """Others behind the channel would hear a repeat."""
+    channels = {"none": Refusing(NotDelivered("away")), "some": Refusing(DeliveredInPart("c@d"))}
+    teller, told = Teller(channels), list[Results]()
+    teller.tell(trial(at=datetime.now(UTC), source="p1"), channels, told.append)
+    teller.join(PATIENCE_S)
+    assert told == [{"none": "away", "some": None}]

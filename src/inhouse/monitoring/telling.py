@@ -9,7 +9,7 @@ from typing import Final
 from inhouse.core.errors import InhouseError
 from inhouse.core.log import Log
 from inhouse.monitoring import metrics
-from inhouse.notify.base import Notice, Notifier
+from inhouse.notify.base import DeliveredInPart, Notice, Notifier
 
 LONGEST_S: Final = 100.0
 """A channel that takes longer has failed: three tries of 30 s each, and pauses."""
@@ -81,7 +81,7 @@ def _tell(notice: Notice, name: str, channel: Notifier, results: dict[str, str |
         reason = error.message if isinstance(error, InhouseError) else f"{type(error).__name__}"
         _log.error("a channel did not take a notice", channel=name, reason=reason)
         metrics.NOTICES.labels(name, "failed").inc()
-        results[name] = reason
+        results[name] = None if isinstance(error, DeliveredInPart) else reason
     else:
         metrics.NOTICES.labels(name, "sent").inc()
         results[name] = None
