@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 from typing import Final
 
 from inhouse.core.errors import InhouseError
@@ -42,9 +43,10 @@ class Teller:
         thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until nothing is under way, at most for so many seconds each."""
+        """Wait until nothing is under way, at most for so many seconds in all."""
+        until = monotonic() + timeout_s
         for thread in list(self._under_way):
-            thread.join(timeout_s)
+            thread.join(max(0.0, until - monotonic()))
 
     def _work(
         self, notice: Notice, chosen: Mapping[str, Notifier], done: Callable[[Results], None]
