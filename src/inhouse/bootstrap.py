@@ -25,7 +25,7 @@ from inhouse.automation.train import Trigger
 from inhouse.call_path import CallPath, upstream_limits
 from inhouse.core.clock import Clock, SystemClock
 from inhouse.core.errors import Conflict, NotFound, Unavailable
-from inhouse.db.unit import Database
+from inhouse.db.unit import Database, said
 from inhouse.evaluation.gate import GateSettings
 from inhouse.evaluation.run import JOB as EVALUATION_JOB
 from inhouse.evaluation.run import Evaluator
@@ -252,7 +252,7 @@ def bootstrap(settings: Settings, *, clock: Clock | None = None) -> App:
         upgrade(database)
     except DBAPIError as error:
         raise Unavailable(
-            f"the database does not answer: {error.orig}",
+            f"the database does not answer: {said(error)}",
             code="database-failed",
             hint="see database.url in inhouse.toml; `inhouse doctor` looks at everything",
         ) from error

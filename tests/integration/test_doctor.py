@@ -253,6 +253,7 @@ def test_a_database_that_does_not_answer(project: Project, port: int) -> None:
     assert (code, backends) == (1, [])
     assert checks["database"]["state"] == "failed"
     assert "does not answer" in checks["database"]["message"]
+    assert "\n" not in checks["database"]["message"]
 
 
 def test_a_database_that_is_none(project: Project) -> None:

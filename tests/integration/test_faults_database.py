@@ -264,3 +264,31 @@ def test_a_full_disk(
         assert said["refused"] == []
         assert len(set(said["put"])) == len(kept) + said["dropped"]
         assert said["dropped"] >= 20
+
+
+def test_a_file_that_is_moved_away_is_gone_until_it_is_back(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    """Connections that are open still would write to the file where it is now, and new ones would
+    begin an empty one."""
+    assert sqlite_database.engine.url.database
+    place, away = Path(sqlite_database.engine.url.database), tmp_path / "away"
+    away.mkdir()
+    other = Database(f"sqlite:///{place}")
+    with sqlite_database.read() as first, sqlite_database.read() as second, other.read() as third:
+        for unit in (first, second, third):
+            unit.execute(text("SELECT name FROM meta"))
+    files = list(place.parent.glob(f"{place.name}*"))
+    for file in files:
+        file.rename(away / file.name)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="is gone"), sqlite_database.read():
+            pass
+    assert not place.exists()
+    for file in files:
+        (away / file.name).rename(file)
+    with sqlite_database.write() as unit:
+        unit.execute(text("INSERT INTO meta (name, value) VALUES ('x', '1')"))
+    with other.read() as reading:
+        assert reading.execute(text("SELECT value FROM meta WHERE name = 'x'")).scalar() == "1"
+    other.close()

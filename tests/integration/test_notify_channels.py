@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from inhouse.cli.main import app as cli
 from inhouse.core.errors import Invalid
-from inhouse.notify.base import NotDelivered, Notice
+from inhouse.notify.base import DeliveredInPart, NotDelivered, Notice
 from inhouse.notify.channels import open_channels
 from inhouse.notify.mail import EmailChannel
 from inhouse.notify.webhook import PAUSES_S, SIGNATURE, WebhookChannel
@@ -138,7 +138,7 @@ def mail_to(server: SmtpServer, **more: object) -> EmailChannel:
 
 def test_mail_that_is_not_taken_says_why(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     with SmtpServer(refuses=["b@example.org"]) as server:
-        with pytest.raises(NotDelivered, match=r"refused b@example\.org"):
+        with pytest.raises(DeliveredInPart, match=r"refused b@example\.org"):
             mail_to(server).send(NOTICE)
         assert [mail.recipients for mail in server.mails] == [["a@example.org"]]
         with pytest.raises(NotDelivered, match=r"refused b@example\.org"):
@@ -155,6 +155,12 @@ def test_mail_that_is_not_taken_says_why(tls: tuple[ssl.SSLContext, ssl.SSLConte
         assert server.mails == []
     with pytest.raises(NotDelivered, match="refused"):
         mail_to(server).send(NOTICE)
+
+
+def test_mail_that_was_taken_is_delivered_however_the_server_says_goodbye() -> None:
+    with SmtpServer(farewell="421 too busy") as server:
+        mail_to(server).send(NOTICE)
+        assert len(server.mails) == 1
 
 
 def channel(**fields: object) -> NotifySettings:

@@ -51,10 +51,10 @@ def test_shares_sizes_money_and_intervals() -> None:
         "4.2 MB",
         "2.4 GB",
     ]
-    assert (figures.usd(11.26), figures.usd(0.0042), figures.usd(0)) == (
-        "11.26 USD",
-        "0.0042 USD",
-        "0.00 USD",
+    assert (figures.cost(11.26), figures.cost(0.0042), figures.cost(0)) == (
+        "11.26",
+        "0.0042",
+        "0.00",
     )
     assert (figures.interval(0.8, 0.86), figures.interval(None, 1)) == ("0.80 to 0.86", "–")
     assert (figures.plural(1, "task"), figures.plural(2, "entry", "entries")) == (

@@ -19,12 +19,12 @@ def saving(per_call: float | None, *, calls: int = 10, cost: float = 0.0) -> Sav
     ("tasks", "words"),
     [
         ((), ""),
-        ((saving(0.5),), "own models saved 5.00 USD"),
-        ((saving(0.5), saving(0.25)), "own models saved 7.50 USD"),
-        ((saving(0.0),), "own models saved 0.00 USD"),
-        ((saving(0.1, cost=3.0),), "own models cost 2.00 USD more than upstreams"),
+        ((saving(0.5),), "own models saved 5.00"),
+        ((saving(0.5), saving(0.25)), "own models saved 7.50"),
+        ((saving(0.0),), "own models saved 0.00"),
+        ((saving(0.1, cost=3.0),), "own models cost 2.00 more than upstreams"),
         ((saving(None),), "what own models saved is not known"),
-        ((saving(0.5), saving(None)), "own models saved 5.00 USD, known of 1 of 2 tasks"),
+        ((saving(0.5), saving(None)), "own models saved 5.00, known of 1 of 2 tasks"),
     ],
 )
 def test_what_was_saved_in_all(tasks: tuple[Saving, ...], words: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from inhouse.db.base import instant_text
 from inhouse.db.bulk import BulkInsert
 from inhouse.db.dialects import table_of
+from inhouse.db.engine import file_of
 from inhouse.db.unit import Database
 from inhouse.db.writer import Writer
 from inhouse.jobs.tables import Job
@@ -112,6 +115,32 @@ def test_a_failed_transaction_holds_no_lock_while_its_error_lives(
     with writer.transaction() as cursor:
         cursor.execute("DELETE FROM job")
     assert caught.tb is not None, "the frames of the error are alive, with their cursor"
+
+
+def test_what_is_written_goes_to_the_file_that_is_there_now(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    place = file_of(sqlite_database.engine.url)
+    assert place is not None
+    writer, insert = Writer(sqlite_database, durable=False, busy_s=0.1), bulk(sqlite_database)
+
+    def write(name: str) -> None:
+        with writer.transaction() as cursor:
+            insert.execute(cursor, [insert.row([job(name)[one] for one in insert.names])])
+
+    write("before")
+    sqlite_database.engine.dispose()
+    files = [place, *place.parent.glob(f"{place.name}-*")]
+    for file in files:
+        file.rename(tmp_path / f"away-{file.name}")
+    with pytest.raises(sqlite3.OperationalError, match="is gone"):
+        write("lost")
+    assert not place.exists()
+    for file in files:
+        (tmp_path / f"away-{file.name}").rename(file)
+    write("after")
+    writer.close()
+    assert [row["id"] for row in read(sqlite_database)] == ["after", "before"]
 
 
 def test_a_time_without_a_zone_is_refused(database: Database) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
 from inhouse.bootstrap import bootstrap
 from inhouse.cli.main import app as cli
+from inhouse.monitoring import telling
+from inhouse.monitoring.telling import Results, Teller
+from inhouse.notify.base import DeliveredInPart, NotDelivered, Notice, trial
 from inhouse.settings import load_settings
+from inhouse.testing.clock import FrozenClock
 from inhouse.testing.webhook_server import WebhookServer
 
 PATIENCE_S = 30.0
@@ -54,3 +61,36 @@ def test_the_wired_product_tells_and_shows(tmp_path: Path) -> None:
         app.database.close()
     done = CliRunner().invoke(cli, ["--dir", str(tmp_path), "alerts", "show", "drift"])
     assert getattr(done.exception, "code", "") == "alert-not-found"
+
+
+class Refusing:
+    def __init__(self, error: NotDelivered) -> None:
+        self.error = error
+
+    def send(self, notice: Notice) -> None:
+        raise self.error
+
+
+def test_notices_that_hang_hold_a_stop_up_once_not_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FrozenClock()
+    monkeypatch.setattr(telling, "monotonic", clock.monotonic)
+
+    class Hanging(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            clock.advance(timeout or 0.0)
+
+    teller, began = Teller({}), clock.monotonic()
+    teller._under_way.update(Hanging() for _ in range(8))
+    teller.join(5.0)
+    assert clock.monotonic() - began == 5.0
+
+
+def test_who_heard_it_in_part_has_heard_it() -> None:
+    """Others behind the channel would hear a repeat."""
+    channels = {"none": Refusing(NotDelivered("away")), "some": Refusing(DeliveredInPart("c@d"))}
+    teller, told = Teller(channels), list[Results]()
+    teller.tell(trial(at=datetime.now(UTC), source="p1"), channels, told.append)
+    teller.join(PATIENCE_S)
+    assert told == [{"none": "away", "some": None}]

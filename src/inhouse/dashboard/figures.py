@@ -59,11 +59,11 @@ def size(count: float | None) -> str:
     return f"{number(count, 1)} {_BYTES[-1]}"
 
 
-def usd(amount: float | None) -> str:
-    """11.26 USD; four digits under one cent."""
+def cost(amount: float | None) -> str:
+    """11.26, in the currency of the prices, which nobody declares; four digits under 0.01."""
     if amount is None:
         return NOT_MEASURED
-    return f"{number(amount, 4 if 0 < abs(amount) < 0.01 else 2)} USD"
+    return number(amount, 4 if 0 < abs(amount) < 0.01 else 2)
 
 
 def instant(at: datetime | str | None) -> Markup | str:
@@ -108,7 +108,7 @@ FILTERS: Final = {
     "percent": percent,
     "duration": duration,
     "size": size,
-    "usd": usd,
+    "cost": cost,
     "instant": instant,
     "lines": lines,
     "sentence": sentence,

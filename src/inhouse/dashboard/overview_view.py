@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from inhouse.core.references import ReferenceKind, parse_reference
 from inhouse.dashboard.axes import time_axis
 from inhouse.dashboard.charts import AreaChart, area_chart
-from inhouse.dashboard.figures import number, percent, plural, usd
+from inhouse.dashboard.figures import cost, number, percent, plural
 from inhouse.dashboard.frames import Framing
 from inhouse.monitoring.concern import Concern, Level
 from inhouse.monitoring.overview import Overview, Period, Slot, TaskSummary
@@ -100,7 +100,7 @@ def saved(found: Savings) -> str:
         return ""
     if found.saved is None:
         return "what own models saved is not known"
-    words = f"own models {'saved' if found.saved >= 0 else 'cost'} {usd(abs(found.saved))}"
+    words = f"own models {'saved' if found.saved >= 0 else 'cost'} {cost(abs(found.saved))}"
     words += "" if found.saved >= 0 else " more than upstreams"
     known = len(found.tasks) - len(found.unknown)
     return f"{words}, known of {known} of {len(found.tasks)} tasks" if found.unknown else words

@@ -252,7 +252,7 @@ def _figures(rollout: RolloutRecord, stored: Any, now: datetime) -> dict[str, An
 
 
 def _costs(unit: ReadUnit, rollout: RolloutRecord, page: Page) -> dict[str, float]:
-    """USD per 1,000 calls by reference, in the whole hours of the rollout."""
+    """Cost of 1,000 calls by reference, in the whole hours of the rollout."""
     span = Span(since=rollout.created_at, until=rollout.ended_at or page.app.clock.now())
     facets = Facets(task=rollout.task)
     counted = sums(unit, span, by=("reference",), facets=facets, without_arms=NOT_COUNTED)

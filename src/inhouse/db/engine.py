@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from inhouse.core.errors import Invalid
 
 _BUSY_MS = 10_000
+_FILE: Final = "file"
 _PATIENCE = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
@@ -65,8 +67,9 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite(url: URL) -> Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    path = file_of(url)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": _BUSY_MS / 1e3},
@@ -85,4 +88,47 @@ def _sqlite(url: URL) -> Engine:
         ):
             connection.execute(f"pragma {pragma}")
 
+    if path is not None:
+        _stay_with(engine, path)
     return engine
+
+
+def file_of(url: URL) -> Path | None:
+    """The file of a SQLite URL; None for a database in memory, a file with options of its own, and
+    PostgreSQL."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    if not url.database or url.database == ":memory:" or "uri" in url.query:
+        return None
+    return Path(url.database)
+
+
+def _stay_with(engine: Engine, path: Path) -> None:
+    """A file that was moved away or replaced is not written to through connections that are open
+    still, and no empty one takes its place: the database is gone until it is back."""
+    known = False
+
+    @event.listens_for(engine, "do_connect")
+    def refuse(*_: Any) -> None:
+        if known and identity(path) is None:
+            raise sqlite3.OperationalError(f"{path} is gone")
+
+    @event.listens_for(engine, "connect")
+    def note(_connection: Any, record: Any) -> None:
+        nonlocal known
+        known = True
+        record.info[_FILE] = identity(path)
+
+    @event.listens_for(engine, "checkout")
+    def compare(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info[_FILE] != identity(path):
+            raise DisconnectionError(f"{path} is another file by now")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one at the same place; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

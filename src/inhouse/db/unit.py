@@ -66,7 +66,7 @@ class Database:
                 unit.execute(delete(Meta).where(false()))
         except DBAPIError as error:
             raise Unavailable(
-                f"the database takes nothing: {error.orig}",
+                f"the database takes nothing: {said(error)}",
                 code="database-unavailable",
                 hint="who owns it, and may this user write to it?",
             ) from error
@@ -93,9 +93,14 @@ class Database:
             yield connection
 
 
+def said(error: DBAPIError) -> str:
+    """What the database said, on one line."""
+    return " ".join(str(error.orig).split())
+
+
 def _no_answer(error: OperationalError) -> Unavailable:
     return Unavailable(
-        f"the database does not answer: {error.orig}",
+        f"the database does not answer: {said(error)}",
         code="database-unavailable",
         hint="is another program writing to it, or the server down?",
     )

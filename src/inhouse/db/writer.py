@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from inhouse.db.bulk import bulk_cursor
+from inhouse.db.engine import file_of, identity
 from inhouse.db.unit import Database
 
 
@@ -24,6 +25,8 @@ class Writer:
         self._busy_ms = int(busy_s * 1e3)
         self._begin = "BEGIN IMMEDIATE" if database.is_sqlite else "BEGIN"
         self._connection: Any = None
+        self._path = file_of(database.engine.url)
+        self._file: tuple[int, int] | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
@@ -32,6 +35,9 @@ class Writer:
         Raises what the driver raises. The next transaction after an error has a new connection.
         """
         try:
+            file = None if self._path is None else identity(self._path)
+            if file != self._file:
+                self.close()
             if self._connection is None:
                 self._connection = self._open()
             cursor = bulk_cursor(self._database.engine.dialect, self._connection)
@@ -63,6 +69,7 @@ class Writer:
         connection: Any = pooled.driver_connection
         pooled.detach()
         if self._database.is_sqlite:
+            self._file = None if self._path is None else identity(self._path)
             connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
             if self._durable:
                 connection.execute("PRAGMA synchronous=FULL")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 from typing import Final
 
 from inhouse.core.errors import InhouseError
 from inhouse.core.log import Log
 from inhouse.monitoring import metrics
-from inhouse.notify.base import Notice, Notifier
+from inhouse.notify.base import DeliveredInPart, Notice, Notifier
 
 LONGEST_S: Final = 100.0
 """A channel that takes longer has failed: three tries of 30 s each, and pauses."""
@@ -42,9 +43,10 @@ class Teller:
         thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until nothing is under way, at most for so many seconds each."""
+        """Wait until nothing is under way, at most for so many seconds in all."""
+        until = monotonic() + timeout_s
         for thread in list(self._under_way):
-            thread.join(timeout_s)
+            thread.join(max(0.0, until - monotonic()))
 
     def _work(
         self, notice: Notice, chosen: Mapping[str, Notifier], done: Callable[[Results], None]
@@ -81,7 +83,7 @@ def _tell(notice: Notice, name: str, channel: Notifier, results: dict[str, str |
         reason = error.message if isinstance(error, InhouseError) else f"{type(error).__name__}"
         _log.error("a channel did not take a notice", channel=name, reason=reason)
         metrics.NOTICES.labels(name, "failed").inc()
-        results[name] = reason
+        results[name] = None if isinstance(error, DeliveredInPart) else reason
     else:
         metrics.NOTICES.labels(name, "sent").inc()
         results[name] = None

@@ -19,6 +19,12 @@ class NotDelivered(InhouseError):
     default_code = "not-delivered"
 
 
+class DeliveredInPart(NotDelivered):
+    """Some of those behind a channel heard it, and would hear a repeat of it."""
+
+    default_code = "delivered-in-part"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """What a channel tells. ``status``: the alert began, still lasts, is over; or a test.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from typing import Final, Literal
 
-from inhouse.notify.base import NotDelivered, Notice
+from inhouse.notify.base import DeliveredInPart, NotDelivered, Notice
 
 Tls = Literal["starttls", "tls", "none"]
 _PORTS: Final = {"tls": 465, "starttls": 587, "none": 25}
@@ -41,19 +42,30 @@ class EmailChannel:
         self._context = context or ssl.create_default_context()
 
     def send(self, notice: Notice) -> None:
-        """Raises NotDelivered; also when the server takes it for some of the addresses only."""
+        """Raises NotDelivered, and DeliveredInPart when the server takes it for some of the
+        addresses only."""
         message = self._message(notice)
         try:
-            with self._connect() as server:
-                if self._tls == "starttls":
-                    server.starttls(context=self._context)
-                if self._login[0]:
-                    server.login(*self._login)
-                refused = server.send_message(message, self._sender, self._to)
+            refused = self._hand_over(message)
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise NotDelivered(_words(error)) from None
         if refused:
-            raise NotDelivered("the server refused " + ", ".join(sorted(refused)))
+            raise DeliveredInPart("the server refused " + ", ".join(sorted(refused)))
+
+    def _hand_over(self, message: EmailMessage) -> Collection[str]:
+        """The addresses that were refused. Once the server has it, nothing it says at the end
+        matters."""
+        server = self._connect()
+        try:
+            if self._tls == "starttls":
+                server.starttls(context=self._context)
+            if self._login[0]:
+                server.login(*self._login)
+            return server.send_message(message, self._sender, self._to)
+        finally:
+            with suppress(OSError, smtplib.SMTPException):
+                server.quit()
+            server.close()
 
     def _connect(self) -> smtplib.SMTP:
         host, port = self._address

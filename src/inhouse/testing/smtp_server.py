@@ -29,7 +29,8 @@ class Mail:
 
 class SmtpServer:
     """``tls``: a server context; ``mode`` says when it is used. ``users``: name and password of who
-    may log in; then nobody else may send. ``refuses``: recipients that it does not take."""
+    may log in; then nobody else may send. ``refuses``: recipients that it does not take.
+    ``farewell``: what it answers to QUIT."""
 
     def __init__(
         self,
@@ -38,7 +39,9 @@ class SmtpServer:
         mode: Literal["starttls", "tls"] = "starttls",
         users: Collection[tuple[str, str]] = (),
         refuses: Collection[str] = (),
+        farewell: str = "221 bye",
     ) -> None:
+        self.farewell = farewell
         self.tls, self.mode = tls, mode
         self.users, self.refuses = set(users), set(refuses)
         self.mails: list[Mail] = []
@@ -91,7 +94,7 @@ class _Session:
         while line := self._file.readline():
             verb, _, rest = line.decode().strip().partition(" ")
             if verb.upper() == "QUIT":
-                self._say("221 bye")
+                self._say(self._owner.farewell)
                 return
             verbs.get(verb.upper(), self._other)(rest)
 
