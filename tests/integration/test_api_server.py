@@ -200,13 +200,12 @@ def test_a_body_that_is_not_declared_as_json_is_refused(server: ServerHandle) ->
 def test_an_unforeseen_error_is_a_problem_without_details(
     server: ServerHandle, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app.database.engine.dispose()
-    (app.settings.state / "inhouse.db").rename(app.settings.state / "away.db")
+    with app.database.write() as unit:
+        unit.exec_driver_sql("ALTER TABLE feedback RENAME TO hidden")
     said = {"interaction_id": new_id(), "kind": "comment", "value": "secret words"}
     found, _, problem = post(server, "/v1/feedback", json.dumps(said).encode())
-    (app.settings.state / "inhouse.db").unlink()
-    (app.settings.state / "away.db").rename(app.settings.state / "inhouse.db")
-    app.database.engine.dispose()
+    with app.database.write() as unit:
+        unit.exec_driver_sql("ALTER TABLE hidden RENAME TO feedback")
     assert (found, problem["code"]) == (500, "internal")
     logged = caplog.text + str([vars(line) for line in caplog.records])
     assert "no such table" in logged

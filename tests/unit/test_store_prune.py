@@ -180,8 +180,9 @@ def test_a_lease_is_renewed_while_it_is_held(
     store: ModelStore, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inhouse.store.leases._RENEW_S", 0.001)
-    made = put(store, clock, b"1")
+    made, others = put(store, clock, b"1"), _keepers()
     held = store.hold("sentiment", made.version, holder="a test")
+    (own,) = _keepers() - others
     (first,) = store.leases()
     clock.advance(LEASE_S - 1)
     renewed = threading.Event()
@@ -195,14 +196,33 @@ def test_a_lease_is_renewed_while_it_is_held(
     held.release()
     held.release()
     assert store.leases() == []
-    assert not any(thread.name == "leases" and thread.is_alive() for thread in _leaving())
+    own.join(30)
+    assert not own.is_alive()
 
 
-def _leaving() -> list[threading.Thread]:
-    found = [thread for thread in threading.enumerate() if thread.name == "leases"]
-    for thread in found:
-        thread.join(30)
-    return found
+def test_no_thread_is_left_by_a_lease_that_ends_at_once(
+    store: ModelStore, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the thread comes to run when the lease has ended."""
+    made, others, runs = put(store, clock, b"1"), _keepers(), threading.Event()
+    run = threading.Thread.run
+
+    def late(self: threading.Thread) -> None:
+        runs.wait(30)
+        run(self)
+
+    monkeypatch.setattr(threading.Thread, "run", late)
+    held = store.hold("sentiment", made.version, holder="a test")
+    (own,) = _keepers() - others
+    held.release()
+    runs.set()
+    own.join(30)
+    assert not own.is_alive()
+
+
+def _keepers() -> set[threading.Thread]:
+    """The threads of this process that renew leases, those of other stores too."""
+    return {thread for thread in threading.enumerate() if thread.name == "leases"}
 
 
 def test_a_version_that_is_gone_cannot_be_held(store: ModelStore, clock: FrozenClock) -> None:

@@ -70,8 +70,7 @@ class Leases:
         self._layout = layout
         self._held: dict[Path, Lease] = {}
         self._guard = threading.Lock()
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ended: threading.Event | None = None
 
     def take(self, name: str, version: str, holder: str) -> Lease:
         """Hold a version from now on. Raises NotFound (``model-version``) if it is not there."""
@@ -91,10 +90,12 @@ class Leases:
             self._write(lease)
         with self._guard:
             self._held[lease.path] = lease
-            if self._thread is None:
-                self._ended.clear()
-                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
-                self._thread.start()
+            if self._ended is None:
+                self._ended = threading.Event()
+                keep = threading.Thread(
+                    target=self._keep, args=(self._ended,), name="leases", daemon=True
+                )
+                keep.start()
         return lease
 
     def forget(self, lease: Lease) -> None:
@@ -103,10 +104,9 @@ class Leases:
             if self._held.pop(lease.path, None) is None:
                 return
             lease.path.unlink(missing_ok=True)
-            if not self._held:
+            if not self._held and self._ended is not None:
                 self._ended.set()
-                self._thread = None
-                self._ended = threading.Event()
+                self._ended = None
 
     def renew(self) -> None:
         """Put off the end of every lease that is held."""
@@ -125,8 +125,7 @@ class Leases:
         temporary = lease.path.with_suffix(".tmp")
         replace_file(lease.path, msgspec.json.encode(record), temporary=temporary)
 
-    def _keep(self) -> None:
-        ended = self._ended
+    def _keep(self, ended: threading.Event) -> None:
         while not ended.wait(_RENEW_S):
             self.renew()
 
