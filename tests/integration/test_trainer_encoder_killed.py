@@ -26,6 +26,7 @@ from inhouse.registry import versions
 from inhouse.store.manifest import Draft, VariantSpec
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
+from inhouse.testing.processes import processes_naming
 from inhouse.testing.tiny_encoder import MOOD, SETTINGS, examples, make_tiny
 from inhouse.training import handover, runs
 from inhouse.training.execute import JOB, LOG, Training
@@ -105,18 +106,6 @@ def until(condition: Callable[[], object]) -> None:
         pause.wait(0.01)
 
 
-def processes_of(run: Run) -> list[int]:
-    """The processes whose command line names the run's folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if run.id.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 def reached(training: Training, run: Run, phase: str) -> bool:
     return any(phase in said["note"] for said in progress(training, run))
 
@@ -145,8 +134,8 @@ def test_a_killed_child_goes_on_where_it_was(training: Training, tmp_path: Path)
     background.start()
     kept = training.folder(run.id) / handover.KEPT / "checkpoint.pt"
     until(lambda: reached(training, run, "fold 1 of 1, epoch 2"))
-    until(lambda: kept.is_file() and processes_of(run))
-    [pid] = processes_of(run)
+    until(lambda: kept.is_file() and processes_naming(run.id))
+    [pid] = processes_naming(run.id)
     os.kill(pid, signal.SIGKILL)
     until(lambda: status(training, run) is RunStatus.SUCCEEDED)
     assert background.stop(timeout_s=WAIT_S)
@@ -206,13 +195,13 @@ def test_killed_at_any_phase_it_makes_one_version(
     try:
         until(lambda: reached(training, run, phase) or doomed.poll() is not None)
         if victim == "child":
-            for pid in processes_of(run):
+            for pid in processes_naming(run.id):
                 os.kill(pid, signal.SIGKILL)
-            until(lambda: not processes_of(run) or reached(training, run, "publishing"))
+            until(lambda: not processes_naming(run.id) or reached(training, run, "publishing"))
     finally:
         doomed.kill()
         doomed.wait()
-    until(lambda: not processes_of(run))
+    until(lambda: not processes_naming(run.id))
     heir = worker(training)
     heir.start()
     until(lambda: status(training, run) is RunStatus.SUCCEEDED)
@@ -232,4 +221,4 @@ def test_a_cancelled_run_leaves_no_checkpoint(training: Training, tmp_path: Path
     until(lambda: status(training, run) is RunStatus.CANCELLED)
     assert background.stop(timeout_s=WAIT_S)
     assert [path.name for path in training.folder(run.id).iterdir()] == [LOG]
-    assert processes_of(run) == []
+    assert processes_naming(run.id) == []

@@ -32,6 +32,7 @@ from inhouse.store.manifest import Draft, VariantSpec
 from inhouse.store.store import ModelStore
 from inhouse.tasks.catalog import Catalog
 from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.testing.processes import processes_naming
 from inhouse.training import handover, process, runs
 from inhouse.training.execute import EVALUATION_JOB, JOB, LOG, Training
 from inhouse.training.process import Watch
@@ -230,18 +231,6 @@ def until(condition: Callable[[], object]) -> None:
         pause.wait(0.02)
 
 
-def processes_of(run: Run) -> list[int]:
-    """The processes whose command line names the run's folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if run.id.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 def work_folder(training: Training, run: Run) -> Iterator[Path]:
     home = training.folder(run.id)
     return (path for path in home.glob("*/order.json")) if home.is_dir() else iter(())
@@ -384,12 +373,12 @@ def test_a_run_is_cancelled_and_leaves_nothing(local: Training, tmp_path: Path) 
     run = request(local, tmp_path)
     background = worker(local)
     background.start()
-    until(lambda: processes_of(run))
+    until(lambda: processes_naming(run.id))
     with local.database.write() as unit:
         assert local.cancel(unit, run.id).status is RunStatus.RUNNING
     until(lambda: read_run(local, run).status is RunStatus.CANCELLED)
     assert background.stop(timeout_s=WAIT_S)
-    assert processes_of(run) == []
+    assert processes_naming(run.id) == []
     assert [path.name for path in local.folder(run.id).iterdir()] == [LOG]
     with local.database.write() as unit:
         assert versions.list_versions(unit) == []
@@ -410,8 +399,8 @@ def test_a_killed_child_is_started_again(local: Training, tmp_path: Path) -> Non
     run = request(local, tmp_path)
     background = worker(local)
     background.start()
-    until(lambda: processes_of(run))
-    [pid] = processes_of(run)
+    until(lambda: processes_naming(run.id))
+    [pid] = processes_naming(run.id)
     os.kill(pid, signal.SIGKILL)
     until(lambda: read_run(local, run).status is RunStatus.SUCCEEDED)
     assert background.stop(timeout_s=WAIT_S)
@@ -429,7 +418,7 @@ def test_a_run_that_takes_too_long_fails_with_the_reason(local: Training, tmp_pa
     assert failed.status is RunStatus.FAILED
     assert failed.error is not None
     assert "longer than 0.5 s" in failed.error
-    assert processes_of(run) == []
+    assert processes_naming(run.id) == []
 
 
 def test_a_missing_base_fails_with_the_reason(local: Training, tmp_path: Path) -> None:
@@ -502,7 +491,7 @@ def test_a_killed_workers_run_starts_over_and_makes_one_version(
     url = local.database.engine.url.render_as_string(hide_password=False)
     doom(url, tmp_path, phase)
     assert phase in notes(local, run)
-    until(lambda: not processes_of(run))
+    until(lambda: not processes_naming(run.id))
     assert read_run(local, run).status is RunStatus.RUNNING
     heir = worker(local)
     heir.start()

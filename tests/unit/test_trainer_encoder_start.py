@@ -9,21 +9,10 @@ import numpy as np
 import pytest
 
 from inhouse.datasets.example import Example
-from inhouse.tasks.spec import TaskKind, TaskSpec
+from inhouse.testing.tiny_encoder import MOOD, TONE
 from inhouse.training.trainers.encoder_choose import gain_error
 from inhouse.training.trainers.encoder_full import shares_of
 from inhouse.training.trainers.encoder_start import start_head
-
-MOOD = TaskSpec(
-    name="mood",
-    kind=TaskKind.CHOICE,
-    description="",
-    labels=("bad", "good", "plain"),
-    prompt="{{ input }}",
-)
-TONE = TaskSpec(
-    name="tone", kind=TaskKind.SCORE, description="", low=-2.0, high=3.0, prompt="{{ input }}"
-)
 
 
 def test_doubt_about_examples_softens_what_is_learned() -> None:
